@@ -1,0 +1,84 @@
+"""Actions: what the pipeline wants done, as frozen values; the engine's `perform` is one match over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a connection in slot `conn`; the shell keeps the venue's rate limit and backs off."""
+
+    conn: int
+    venue: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send exact bytes on connection `conn`."""
+
+    conn: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Drop connection `conn` and open it again, not before `not_before_ns` (engine time, 0 at once)."""
+
+    conn: int
+    reason: str
+    not_before_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predict:
+    """Ask the ladder about tick `tick_ns`: `features` float32 [instruments, window, features], raw; `valid` likewise, uint8."""
+
+    tick_ns: int
+    features: NDArray[np.float32]
+    valid: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """An order command; it leaves only after the journal is durable up to `seq`."""
+
+    seq: int  # last record its decision used
+    command_id: str
+    instrument: int
+    side: int  # +1 buy, -1 sell
+    size: float  # base units
+    reason: str  # entry, stop, take_profit, time_out, exit
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """Set the kill switch's latch file. The gate is already closed."""
+
+    reason: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Rows for an append-only table."""
+
+    table: str
+    rows: Any  # a structured array or a list of dicts with the table's columns
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something a person should hear of."""
+
+    severity: str  # info, warning, critical
+    name: str  # stable key: dedupe and runbook hang on it
+    text: str
+
+
+Action = Open | Send | Reconnect | Predict | Submit | Latch | Tell | Alert

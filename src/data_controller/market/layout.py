@@ -1,0 +1,106 @@
+"""Memory layout of books: dtypes that every compiled room reads, and nothing else.
+
+A book's levels lie side by side in one pool: bids at `levels[bid0 + i]`, asks at `levels[ask0 + i]`, best first. In an L3
+book an entry is an order, and entries of equal price stand in the venue's order (id ascending on Bitfinex), so a reader
+that wants price levels merges neighbours of equal `price`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+LEVEL = np.dtype(
+    [
+        ("price", "<f8"),  # digits / 10**scale, correctly rounded: equal prices are equal floats
+        ("size", "<f8"),  # > 0
+        ("price_digits", "<i8"),
+        ("size_digits", "<i8"),  # unsigned; the side gives the sign
+        ("ref", "<i8"),  # number of orders (L2) or order id (L3)
+        ("price_scale", "<i1"),
+        ("size_scale", "<i1"),
+        ("flags", "<u2"),  # rows.Flag: the EXPONENT bits, for text as on the wire
+        ("zero", "<u4"),  # padding, always 0: levels are hashed as they lie
+    ]
+)
+assert LEVEL.itemsize == 48
+
+BOOK = np.dtype(
+    [
+        ("channel", "<i4"),
+        ("instrument", "<i4"),
+        ("depth", "<u1"),  # 2 or 3; 0 = row not in use
+        ("checksum_rule", "<u1"),  # ChecksumRule
+        (
+            "sequenced",
+            "<u1",
+        ),  # 1: its connection numbers messages, and no number is missing since the snapshot
+        ("checksummed", "<u1"),  # 1: the venue promised checksums for it
+        ("proof", "<u1"),  # Proof
+        ("proof_by", "<u1"),  # ProofBy
+        ("usable", "<u1"),  # 1: proof is among those the config acts on, and fresh; set with `proof`
+        ("broken_by", "<u1"),  # BrokenBy, why `proof` became BROKEN
+        ("capacity", "<i4"),  # entries a side
+        ("n_bid", "<i4"),
+        ("n_ask", "<i4"),
+        ("length", "<i4"),  # subscribed entries a side, 0 unknown
+        ("bid0", "<i8"),
+        ("ask0", "<i8"),
+        ("index0", "<i8"),  # L3: first cell of its id index
+        ("index_mask", "<i8"),  # L3: cells of the index minus 1
+        ("updated_ns", "<i8"),  # arrival of the last LAST row
+        ("checked_ns", "<i8"),  # arrival of the last checksum that matched, 0 never
+        ("unproved_since_ns", "<i8"),  # first change after the last matched checksum, 0 none
+        ("snapshot_ns", "<i8"),  # arrival of the last snapshot, 0 none
+        # counters, monotone
+        ("events", "<i8"),
+        ("checks_ok", "<i8"),
+        ("checks_bad", "<i8"),
+        ("unknown_deletes", "<i8"),
+        ("crossed", "<i8"),  # messages after which bid >= ask
+        ("gaps", "<i8"),
+        ("breaks", "<i8"),
+    ]
+)
+
+
+class Proof(IntEnum):
+    """How far a book can be trusted; zero is the safe one."""
+
+    EMPTY = 0  # no snapshot yet
+    PENDING = 1  # snapshot applied, promised proof not there yet or too old
+    PROVED = 2
+    UNVERIFIABLE = 3  # the venue gives nothing to prove it by
+    BROKEN = 4  # known to be wrong or incomplete
+
+
+class ProofBy(IntEnum):
+    """What proved it."""
+
+    NOTHING = 0
+    CHECKSUM = 1
+    SEQUENCE = 2
+    CHAIN = 3
+
+
+class BrokenBy(IntEnum):
+    """What broke it."""
+
+    NOTHING = 0
+    CHECKSUM = 1
+    GAP = 2
+    OVERFLOW = 3  # deeper than its arrays
+    INEXACT = 4
+    STALE = 5  # unchecked for longer than proof_max_age
+    CROSSED = 6
+    COLLISION = 7
+    CLOSED = 8  # the connection ended
+
+
+class ChecksumRule(IntEnum):
+    """Which text the venue's checksum covers."""
+
+    NONE = 0
+    BITFINEX_PRICES = 1
+    BITFINEX_ORDERS = 2
