@@ -37,7 +37,10 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predict:
-    """Ask the ladder about tick `tick_ns`: `features` float32 [instruments, window, features], raw; `valid` likewise, uint8."""
+    """Ask the ladder about tick `tick_ns`.
+
+    `features` is float32 [instruments, window, features], raw; `valid` has the same shape, uint8.
+    """
 
     tick_ns: int
     features: NDArray[np.float32]

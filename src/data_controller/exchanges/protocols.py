@@ -46,9 +46,7 @@ class Decoder(Protocol):
     def closed(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """A connection ended: append GAP rows for its channels, then its CONTROL row."""
 
-    def decode(
-        self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]
-    ) -> int:
+    def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
         """Decode FRAMEs `lo..hi` of this venue's connections into `rows`.
 
         Returns the index of the first record not consumed: `hi`, or earlier at a record that is no FRAME or belongs to a

@@ -30,9 +30,7 @@ class Channel(NamedTuple):
 class Tables:
     """Both tables with their reverse look-up. Rows are appended, never changed or reused."""
 
-    def __init__(
-        self, instruments: list[Instrument] | None = None, channels: list[Channel] | None = None
-    ) -> None:
+    def __init__(self, instruments: list[Instrument] | None = None, channels: list[Channel] | None = None) -> None:
         self.instruments: list[Instrument] = []
         self.channels: list[Channel] = []
         self.channel_instrument: list[int] = []  # row of the instrument, by channel row
