@@ -11,7 +11,7 @@ from data_controller.market.tables import Tables
 
 
 class Rows:
-    """A bounded buffer of EVENT rows that a decoder appends to: `array[start:stop]` is what waits to be applied."""
+    """A bounded buffer of EVENT rows that a decoder appends to: `array[:stop]` is what waits to be applied."""
 
     def __init__(self, capacity: int = 1 << 16) -> None:
         from data_controller.market.rows import EVENT
@@ -49,9 +49,10 @@ class Decoder(Protocol):
     def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
         """Decode FRAMEs `lo..hi` of this venue's connections into `rows`.
 
-        Returns the index of the first record not consumed: `hi`, or earlier at a record that is no FRAME or belongs to a
-        connection of another venue (slot not opened here), or where `rows` has no room for another frame. It always consumes at
-        least one frame when `rows` is empty. `last_recv_ns[conn]` is set to the arrival of the connection's last frame.
+        Returns the index of the first record not consumed: `hi`, or earlier at a record that is no FRAME or
+        belongs to a connection of another venue (slot not opened here), or where `rows` has no room for another
+        frame. It always consumes at least one frame when `rows` is empty. `last_recv_ns[conn]` is set to the
+        arrival of the connection's last frame.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Memory layout of books: dtypes that every compiled room reads, and nothing else.
 
-A book's levels lie side by side in one pool: bids at `levels[bid0 + i]`, asks at `levels[ask0 + i]`, best first. In an L3
-book an entry is an order, and entries of equal price stand in the venue's order (id ascending on Bitfinex), so a reader
-that wants price levels merges neighbours of equal `price`.
+A book's levels lie side by side in one pool: bids at `levels[bid0 + i]`, asks at `levels[ask0 + i]`, best first.
+In an L3 book an entry is an order, and entries of equal price stand in the venue's order (id ascending on
+Bitfinex), so a reader that wants price levels merges neighbours of equal `price`.
 """
 
 from __future__ import annotations
