@@ -1,4 +1,4 @@
-"""Unaligned 8-byte loads and stores and block moves inside kernels: what numba's indexing cannot say in one instruction."""
+"""Unaligned 8-byte loads and stores, block moves and bit lengths inside kernels: what numba's indexing cannot say in one instruction."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def _move_items(typing_context: Any, array: Any, target: Any, source: Any, count
     return types.void(array, types.int64, types.int64, types.int64), codegen
 
 
+def _bit_length(typing_context: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zeros = builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+
+    return types.int64(types.uint64), codegen
+
+
 load_word: Any = intrinsic(_load_word)
 """load_word(bytes, i): the 8 bytes at `i` as one little-endian uint64. No bounds check."""
 
@@ -50,3 +58,6 @@ store_word: Any = intrinsic(_store_word)
 
 move_items: Any = intrinsic(_move_items)
 """move_items(array, target, source, count): as `array[target:][:count] = array[source:][:count]`, overlap allowed."""
+
+bit_length: Any = intrinsic(_bit_length)
+"""bit_length(word): bits of a uint64 up to its highest set one; 0 for 0."""

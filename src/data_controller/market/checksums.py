@@ -17,12 +17,10 @@ ENTRIES = 25
 _PRICE_EXPONENT = int(Flag.PRICE_EXPONENT)
 _SIZE_EXPONENT = int(Flag.SIZE_EXPONENT)
 _ORDERS = int(ChecksumRule.BITFINEX_ORDERS)
-_PAD = 0
-_TEXT = 32
 _LONGEST = 32
 
-SCRATCH_BYTES = _TEXT + 4 * ENTRIES * _LONGEST + TEXT_SPACE
-"""Size of the buffer that `bitfinex_text` needs: workplace, longest text, slack of its 8-byte stores."""
+SCRATCH_BYTES = 4 * ENTRIES * _LONGEST + TEXT_SPACE
+"""Size of the buffer that `bitfinex_text` needs: the longest text, slack of its 8-byte stores."""
 
 
 def _tables() -> NDArray[np.uint32]:
@@ -81,15 +79,15 @@ def _write_entry(out: NDArray[np.uint8], p: int, level: np.void, orders: bool, a
     """`field:amount:` of one entry at `out[p]`; returns the index behind it."""
     flags = np.int64(level.flags)
     if orders:
-        p = write_number(out, p, level.ref, 0, 0, _PAD)
+        p = write_number(out, p, level.ref, 0, 0)
     else:
-        p = write_number(out, p, level.price_digits, np.int64(level.price_scale), flags & _PRICE_EXPONENT, _PAD)
+        p = write_number(out, p, level.price_digits, np.int64(level.price_scale), flags & _PRICE_EXPONENT)
     out[p] = 58
     p += 1
     if ask:
         out[p] = 45
         p += 1
-    p = write_number(out, p, level.size_digits, np.int64(level.size_scale), flags & _SIZE_EXPONENT, _PAD)
+    p = write_number(out, p, level.size_digits, np.int64(level.size_scale), flags & _SIZE_EXPONENT)
     out[p] = 58
     return p + 1
 
@@ -98,19 +96,19 @@ def _write_entry(out: NDArray[np.uint8], p: int, level: np.void, orders: bool, a
 def bitfinex_text(
     rule: int, levels: NDArray[np.void], bid0: int, n_bid: int, ask0: int, n_ask: int, out: NDArray[np.uint8]
 ) -> int:
-    """Write the text that Bitfinex's checksum covers to `out[32:end]`; returns `end`.
+    """Write the text that Bitfinex's checksum covers to `out[:end]`; returns `end`.
 
     For each of the first 25 entries: the bid's price (or order id) and amount, then the ask's with its amount
     negative, joined by colons; a side that has run out is skipped. `out` holds SCRATCH_BYTES or more.
     """
     orders = rule == _ORDERS
-    p = np.int64(_TEXT)
+    p = np.int64(0)
     for i in range(ENTRIES):
         if i < n_bid:
             p = _write_entry(out, p, levels[bid0 + i], orders, False)
         if i < n_ask:
             p = _write_entry(out, p, levels[ask0 + i], orders, True)
-    return p - 1 if p > _TEXT else p
+    return p - 1 if p > 0 else p
 
 
 @kernel
@@ -118,5 +116,5 @@ def bitfinex_checksum(
     rule: int, levels: NDArray[np.void], bid0: int, n_bid: int, ask0: int, n_ask: int, out: NDArray[np.uint8]
 ) -> int:
     """The signed 32-bit checksum that Bitfinex sends for a book of these levels."""
-    crc = crc32(out, _TEXT, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, out))
+    crc = crc32(out, 0, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, out))
     return crc - 0x100000000 if crc >= 0x80000000 else crc

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import load_word, store_word
+from data_controller.market._words import bit_length, store_word
 
 MAX_SCALE = 22
 MAX_DIGITS = 18
@@ -29,6 +29,8 @@ ABSURD = 4
 
 POWERS = np.array([10.0**k for k in range(MAX_SCALE + 1)])
 _TENS = np.array([10**k for k in range(MAX_DIGITS + 1)], np.int64)
+
+_ZEROS = np.uint64(0x3030303030303030)
 
 TEXT_SPACE = 56
 """Bytes `write_number` may touch behind its start: the longest text and the slack of its 8-byte stores."""
@@ -152,10 +154,9 @@ def to_float(digits: int, scale: int) -> float:
 @kernel
 def count_digits(digits: int) -> int:
     """Decimal digits of a non-negative number below 10**18; 1 for 0."""
-    n = 1
-    while n < MAX_DIGITS and digits >= _TENS[n]:
-        n += 1
-    return n
+    # 1233 / 4096 is log10(2) from above, near enough for 60 bits: the guess is right or one too small.
+    guess = (bit_length(np.uint64(digits | 1)) * 1233) >> 12
+    return guess + (1 if digits >= _TENS[guess] else 0)
 
 
 @kernel
@@ -168,35 +169,47 @@ def _eight(value: int) -> int:
     x = hundreds | ((x - hundreds * np.uint64(100)) << np.uint64(16))
     tens = ((x * np.uint64(103)) >> np.uint64(10)) & np.uint64(0x000F000F000F000F)
     x = tens | ((x - tens * np.uint64(10)) << np.uint64(8))
-    return x + np.uint64(0x3030303030303030)
+    return x + _ZEROS
 
 
 @kernel
-def write_number(out: NDArray[np.uint8], p: int, digits: int, scale: int, exponent: int, pad: int) -> int:
+def _window(high: int, low: int, at: int) -> int:
+    """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; zeros behind them."""
+    if at >= 8:
+        return low >> np.uint64(8 * at - 64)
+    shift = np.uint64(8 * at)
+    return (high >> shift) | ((low << np.uint64(1)) << (np.uint64(63) - shift))
+
+
+@kernel
+def write_number(out: NDArray[np.uint8], p: int, digits: int, scale: int, exponent: int) -> int:
     """Write the number's wire text at `out[p]`; returns the index behind it.
 
-    Exponent text is JavaScript's: `1.5e-7`. Bytes up to `p + TEXT_SPACE` may be overwritten, and 24 bytes at
-    `out[pad]`, which serve as a workplace.
+    Exponent text is JavaScript's: `1.5e-7`. Bytes up to `p + TEXT_SPACE` may be overwritten.
     """
     n = count_digits(digits)
     if exponent != 0 or n > 16 or scale > 15:
         return _write_unusual(out, p, digits, scale, exponent, n)
-    high = digits // 100_000_000
-    store_word(out, np.int64(pad), _eight(high))
-    store_word(out, np.int64(pad + 8), _eight(digits - high * 100_000_000))
+    value = np.uint64(digits)
+    high = _ZEROS
+    if n > 8:
+        upper = value // np.uint64(100_000_000)
+        value -= upper * np.uint64(100_000_000)
+        high = _eight(upper)
+    low = _eight(value)
     whole = max(n - scale, 1)
-    point = pad + 16 - scale
-    store_word(out, np.int64(p), load_word(out, np.int64(point - whole)))
+    point = 16 - scale
+    store_word(out, np.int64(p), _window(high, low, point - whole))
     if whole > 8:
-        store_word(out, np.int64(p + 8), load_word(out, np.int64(point - whole + 8)))
+        store_word(out, np.int64(p + 8), _window(high, low, point - whole + 8))
     p += whole
     if scale == 0:
         return p
     out[p] = 46
     p += 1
-    store_word(out, np.int64(p), load_word(out, np.int64(point)))
+    store_word(out, np.int64(p), _window(high, low, point))
     if scale > 8:
-        store_word(out, np.int64(p + 8), load_word(out, np.int64(point + 8)))
+        store_word(out, np.int64(p + 8), _window(high, low, point + 8))
     return p + scale
 
 
