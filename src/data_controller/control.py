@@ -258,7 +258,8 @@ def request(
         client.settimeout(timeout_s)
         try:
             client.connect(os.fspath(path))
-            client.sendall(line)
+            with contextlib.suppress(BrokenPipeError):  # refused before it was asked: the reason waits to be read
+                client.sendall(line)
             answer = bytearray()
             while not answer.endswith(b"\n"):
                 client.settimeout(max(deadline - time.monotonic(), 0.001))

@@ -161,16 +161,16 @@ class Latch:
             before = self._read_file()
             state = _with_cause(before, cause)
             try:
-                if not alone:
-                    self._touch_kill(cause)
-                if state != before or not self.path.exists():
-                    self._write(state)
-            except OSError:
                 try:
-                    self._latch_without_space(cause)
+                    if not alone:
+                        self._touch_kill(cause)
+                    if state != before:
+                        self._write(state)
                 except OSError:
-                    self._stuck = state
-                    raise
+                    self._latch_without_space(cause)
+            except BaseException:
+                self._stuck = state
+                raise
             return state
 
     def clear(self, reason: str, who: str) -> LatchState:
