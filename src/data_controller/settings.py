@@ -1,4 +1,4 @@
-"""What every config section is made of: frozen, unknown keys refused, each field hot or restart, secrets by reference."""
+"""What every config section is made of: frozen, unknown keys refused, hot or restart by field, secrets by reference."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ def restart(default: Any = ..., **constraints: Any) -> Any:
 
 
 class Secret(Section):
-    """Where a secret lies, never the secret itself: `{env: NAME}` or `{file: PATH}` in YAML; printing one shows only that."""
+    """Where a secret lies, never the secret itself: in YAML `{env: NAME}` or `{file: PATH}`; printing shows only that."""
 
-    env: str | None = restart(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds it")
-    file: Path | None = restart(None, description="file that holds it; `~` is the home directory, a line end at the end is cut")
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds it")
+    file: Path | None = Field(
+        None, description="file that holds it; `~` is the home directory, a line end at the end is cut"
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Secret:
@@ -40,7 +42,7 @@ class Secret(Section):
         return self
 
     def reveal(self) -> str:
-        """The secret, read now, so that a rotated file counts at its next use; ConfigError where it is not there or empty."""
+        """The secret, read now, so that a rotated file counts at its next use; ConfigError where there is none."""
         if self.env is not None:
             where = f"environment variable {self.env}"
             value = os.environ.get(self.env, "")
