@@ -1,0 +1,3 @@
+"""`simulate`: the simulated exchange on its own."""
+import typer
+app = typer.Typer()
