@@ -239,7 +239,9 @@ class Core:
             else:
                 self.orders_stopped += 1
                 self._alert(
-                    Alert("critical", "order_stopped", f"order {action.command_id} was not sent: {error or state.reason}")
+                    Alert(
+                        "critical", "order_stopped", f"order {action.command_id} was not sent: {error or state.reason}"
+                    )
                 )
             self._tell(Tell("orders", [_order_row(action, self.clock.now_ns(), released)]))
 

@@ -21,7 +21,9 @@ from data_controller.records import Batch
 class Replay:
     """A pipeline fed from batches; `tables` takes what it tells, None where nobody wants it."""
 
-    def __init__(self, override: Config | None = None, tables: TablesOut | None = None, *, predict: bool = True) -> None:
+    def __init__(
+        self, override: Config | None = None, tables: TablesOut | None = None, *, predict: bool = True
+    ) -> None:
         self.models = Models()
         self.pipeline = Pipeline(configure_replay(self.models.bundle_of, override))
         self._tables = tables

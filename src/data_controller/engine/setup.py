@@ -49,9 +49,7 @@ def configure_live(bundle_of: Callable[[Config], Bundle | None], *, record_only:
     return configure
 
 
-def configure_replay(
-    bundle_of: Callable[[Config], Bundle | None], override: Config | None
-) -> Callable[[Start], Setup]:
+def configure_replay(bundle_of: Callable[[Config], Bundle | None], override: Config | None) -> Callable[[Start], Setup]:
     """How a replay reads a START: the recorded config, or `override`; an import names only its exchange."""
 
     def configure(start: Start) -> Setup:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.features.bins import on_book, on_break, on_trade
+from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
 from data_controller.kernels import kernel
-from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, TRADE, apply_row
-from data_controller.trading.paper import touched
+from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, TRADE, apply_row
+from data_controller.trading.watch import touched
 
 ROUTE = np.dtype(
     [
@@ -25,8 +25,6 @@ DONE = 0
 STOP_CONTROL = 1  # a CONTROL row was applied
 STOP_BROKE = 2  # the row broke its channel's book
 STOP_WATCH = 3  # a stop or a take-profit of the row's instrument was touched
-
-WATCH_SHIFT = 8
 
 
 @kernel
@@ -51,7 +49,7 @@ def run(
             if routes[c].primary:
                 i = routes[c].instrument
                 on_book(acc, i, books, c, levels, rows[r].recv_ns, feature_params)
-                if watch[i].armed and books[c].usable and books[c].n_bid > 0 and books[c].n_ask > 0:
+                if watch[i].armed == 1 and books[c].usable and books[c].n_bid > 0 and books[c].n_ask > 0:
                     why = touched(watch, i, levels[books[c].bid0].price, levels[books[c].ask0].price)
                     if why != 0:
                         return r + 1, STOP_WATCH, why
@@ -62,6 +60,8 @@ def run(
             if routes[c].primary:
                 on_break(acc, routes[c].instrument, rows[r].recv_ns)
             return r + 1, STOP_BROKE, books[c].broken_by
+        elif code == LOST:
+            on_trades_break(acc, routes[rows[r].channel].instrument, rows[r].recv_ns)
         elif code == CONTROL:
             return r + 1, STOP_CONTROL, rows[r].ref
     return hi, DONE, 0
@@ -80,7 +80,9 @@ def first_later(recv_ns: NDArray[np.int64], lo: int, hi: int, at_ns: int) -> int
 
 
 @kernel
-def copy_books(books: NDArray[np.void], levels: NDArray[np.void], head: NDArray[np.int64], out: NDArray[np.void]) -> int:
+def copy_books(
+    books: NDArray[np.void], levels: NDArray[np.void], head: NDArray[np.int64], out: NDArray[np.void]
+) -> int:
     """Copy every book's proof to `head` [channels, 4] and its levels, bids then asks, to `out`; returns levels copied.
 
     `out` must hold the sum of all levels.

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_controller.exchanges.protocols import Decoder, Subscriptions
+from data_controller.features.parameters import Parameters
 from data_controller.features.settings import FeatureSettings
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
@@ -23,7 +27,7 @@ class VenueSetup:
     settings: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Setup:
     """Everything the pipeline is told besides records; the engine derives it from a START's config."""
 
@@ -32,8 +36,8 @@ class Setup:
     features: FeatureSettings
     trading: TradingSettings
     risk: RiskSettings
-    parameters: Any  # features.parameters.Parameters
+    parameters: Parameters
     window: int = 1  # feature rows a prediction looks at
     horizons_s: tuple[int, ...] = ()
+    needed: NDArray[np.uint8] | None = None  # [features] 1: the bundle looks at it; None: at all of them
     record_only: bool = False  # books and proof, no features and nothing after them
-    act_on_bundle: str = ""  # hash of the bundle whose answers may be acted on, empty: any
