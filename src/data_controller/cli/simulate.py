@@ -1,3 +1,5 @@
 """`simulate`: the simulated exchange on its own."""
+
 import typer
+
 app = typer.Typer()
