@@ -21,8 +21,8 @@ class Parameters(NamedTuple):
     centre: Any  # [features]
     scale: Any  # [features] > 0
     clip: Any  # [features] > 0, in scaled units
-    weight: Any  # [horizons, outputs, window * features]
-    bias: Any  # [horizons, outputs]
+    weight: Any  # [window * features, horizons, outputs, 1]
+    bias: Any  # [horizons, outputs, 1]
     needed: Any  # [window, features] bool: a column with any weight that is not zero
 
 
@@ -34,16 +34,16 @@ def normalise(xp: Any, parameters: Parameters, features: Any, valid: Any) -> Any
 
 
 def fold(values: Any) -> Any:
-    """Sum over the last axis by repeated halving: elementwise additions only, in an order fixed by its length."""
+    """Sum over the first axis by repeated halving: elementwise additions only, in an order fixed by its length."""
     odd = None
-    n = values.shape[-1]
+    n = values.shape[0]
     while n > 1:
         if n % 2:
-            last = values[..., n - 1]
+            last = values[n - 1]
             odd = last if odd is None else odd + last
         n //= 2
-        values = values[..., :n] + values[..., n : 2 * n]
-    return values[..., 0] if odd is None else values[..., 0] + odd
+        values = values[:n] + values[n : 2 * n]
+    return values[0] if odd is None else values[0] + odd
 
 
 def linear(xp: Any, parameters: Parameters, features: Any, valid: Any) -> tuple[Any, Any]:
@@ -54,15 +54,16 @@ def linear(xp: Any, parameters: Parameters, features: Any, valid: Any) -> tuple[
     (their probabilities are scaled back where they exceed 1 together), mean in bps, log of the standard deviation.
     """
     ok = valid & xp.isfinite(features)
-    inputs = normalise(xp, parameters, xp.where(ok, features, xp.zeros_like(features)), ok)
+    inputs = normalise(xp, parameters, features, ok)
     batch, window, width = features.shape
-    flat = xp.reshape(inputs, (batch, 1, 1, window * width))
-    heads = fold(flat * parameters.weight) + parameters.bias
-    odds = 1.0 / (1.0 + xp.exp(xp.minimum(xp.maximum(-heads[..., 0:2], -MAX_LOGIT), MAX_LOGIT)))
-    up, down = odds[..., 0], odds[..., 1]
+    columns = xp.reshape(xp.transpose(xp.reshape(inputs, (batch, window * width))), (window * width, 1, 1, batch))
+    heads = fold(columns * parameters.weight) + parameters.bias
+    odds = 1.0 / (1.0 + xp.exp(xp.minimum(xp.maximum(-heads[:, 0:2], -MAX_LOGIT), MAX_LOGIT)))
+    up, down = odds[:, 0], odds[:, 1]
     excess = xp.maximum(up + down, xp.ones_like(up))
-    sd = xp.exp(xp.minimum(xp.maximum(heads[..., 3], -MAX_LOG_SD), MAX_LOG_SD))
-    outputs = xp.stack([up / excess, down / excess, heads[..., 2], sd], axis=-1)
+    sd = xp.exp(xp.minimum(xp.maximum(heads[:, 3], -MAX_LOG_SD), MAX_LOG_SD))
+    stacked = xp.stack([up / excess, down / excess, heads[:, 2], sd], axis=-1)
+    outputs = xp.transpose(stacked, (1, 0, 2))
     usable = xp.all(xp.reshape(ok | ~parameters.needed, (batch, window * width)), axis=1)
     blank = xp.full(outputs.shape, float("nan"), dtype=outputs.dtype)
     return xp.where(xp.reshape(usable, (batch, 1, 1)), outputs, blank), usable

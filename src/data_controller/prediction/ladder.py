@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,8 +65,8 @@ def numpy_parameters(bundle: Bundle) -> Parameters:
         centre=np.asarray(norm.centre, np.float32),
         scale=np.asarray(norm.scale, np.float32),
         clip=np.asarray(norm.clip, np.float32),
-        weight=bundle.weight,
-        bias=bundle.bias,
+        weight=np.ascontiguousarray(np.moveaxis(bundle.weight, 2, 0))[..., None],
+        bias=bundle.bias[..., None],
         needed=(bundle.weight != 0).any(axis=(0, 1)).reshape(shape),
     )
 
@@ -90,6 +91,7 @@ class Ladder:
                 f"expected horizons among {list(bundle.horizons_s)}, was {missing} (`prediction.horizons_s`)"
             )
         self._pick = [bundle.horizons_s.index(h) for h in self.horizons_s]
+        self._all = self.horizons_s == bundle.horizons_s
         self.refused: dict[str, str] = {}  # tier -> why it was left out at load
         self.tiers: list[Tier] = []
         self.counters: dict[str, int] = {}  # answers by tier
@@ -127,7 +129,7 @@ class Ladder:
                 failed[tier.name] = fault
                 continue
             self.counters[tier.name] += 1
-            picked = np.ascontiguousarray(outputs[:, self._pick])
+            picked = np.ascontiguousarray(outputs if self._all else outputs[:, self._pick])
             return Reply(self.bundle.hash, tier.name, failed, picked, usable)
         self.counters[NONE] += 1
         nothing = np.full((len(features), len(self._pick), len(OUTPUTS)), np.nan, np.float32)
@@ -158,10 +160,13 @@ class Ladder:
             return f"expected outputs float32{list(expected)}, was {_described(outputs)}"
         if getattr(usable, "shape", None) != (batch,) or usable.dtype != np.uint8:
             return f"expected usable uint8[{batch}], was {_described(usable)}"
-        rows = outputs[usable != 0]
-        if not np.isfinite(rows).all():
+        rows = outputs[usable != 0].reshape(-1, len(OUTPUTS))
+        if not len(rows):
+            return ""
+        least, most = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+        if not all(map(math.isfinite, least + most)):
             return "expected finite outputs, was NaN or infinite"
-        if (rows[..., :2] < 0).any() or (rows[..., :2] > 1).any() or (rows[..., 3] <= 0).any():
+        if min(least[:2]) < 0 or max(most[:2]) > 1 or least[3] <= 0:
             return "expected probabilities in 0..1 and a positive standard deviation"
         return ""
 
