@@ -25,6 +25,7 @@ from data_controller._config_file import (
 from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.features.settings import FeatureSettings
 from data_controller.killswitch.settings import KillSwitchSettings
 from data_controller.market.settings import ProofSettings
 from data_controller.prediction.settings import PredictionSettings
@@ -55,6 +56,7 @@ class Config(Section):
     engine: EngineSettings = _section(EngineSettings, "the loop and its clock")
     exchanges: ExchangeSettings = _section(ExchangeSettings, "what is collected, venue by venue")
     proof: ProofSettings = _section(ProofSettings, "what a book must have behind it before it is acted on")
+    features: FeatureSettings = _section(FeatureSettings, "the grid and the feature engine")
     prediction: PredictionSettings = _section(PredictionSettings, "the model bundle and the ladder of its tiers")
     trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
@@ -121,13 +123,16 @@ def _strict_problems(values: dict[str, Any], document: Document) -> list[Problem
 
 
 def _fill_empty_sections(values: Any, model: type[BaseModel]) -> Any:
-    """`values` where a section without keys (`journal:` and only comments below it) is an empty mapping."""
+    """`values` where a section without keys (`journal:` and only comments below it) is an empty mapping.
+
+    One that may be absent (a venue) stays absent then: null is how `effective` writes that.
+    """
     if not isinstance(values, dict):
         return values
     filled = {}
     for key, value in values.items():
         below = model_at(model, (key,))
-        if below is not None and value is None:
+        if value is None and below is not None and model.model_fields[key].annotation is below:
             value = {}
         filled[key] = _fill_empty_sections(value, below) if below is not None else value
     return filled

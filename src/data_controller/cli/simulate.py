@@ -2,4 +2,4 @@
 
 import typer
 
-app = typer.Typer()
+app = typer.Typer(help="Run the simulated exchange.", no_args_is_help=True)
