@@ -41,15 +41,15 @@ _DIGITS_SCALE_MOST = 22
 def decimal(digits: int, scale: int) -> float:
     """digits / 10**scale as a float, correctly rounded for up to 2**53 digits and 22 places."""
     if 0 <= scale <= _DIGITS_SCALE_MOST:
-        return digits / _POWERS[scale]
+        return float(digits / _POWERS[scale])
     if -_DIGITS_SCALE_MOST <= scale < 0:
-        return digits * _POWERS[-scale]
+        return float(digits * _POWERS[-scale])
     return digits * 10.0**-scale
 
 
 @kernel
 def carry(acc: NDArray[np.void], i: int, to_ns: int) -> None:
-    """Extend the integrals of instrument `i`'s open second to `to_ns` with the book as last seen, which must be live."""
+    """Extend the integrals of `i`'s open second to `to_ns` with the book as last seen, which must be live."""
     a = acc[i]
     elapsed = to_ns - a.last_ns
     if elapsed <= 0:

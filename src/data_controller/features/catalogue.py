@@ -73,7 +73,7 @@ def _spread_quantile(percent: int) -> Feature:
         group="spread and cost",
         formula=(
             f"time-weighted {percent} % quantile of the relative spread 1e4 (ask - bid) / mid over 300 s, from "
-            f"{layout.SPREAD_BINS} bins of equal ratio between {layout.SPREAD_LOW_BPS:g} and {layout.SPREAD_HIGH_BPS:g} "
+            f"{layout.SPREAD_BINS} bins of equal ratio from {layout.SPREAD_LOW_BPS:g} to {layout.SPREAD_HIGH_BPS:g} "
             "bps, log-linear inside a bin; one-sided or crossed books count as gap"
         ),
         unit="bps",
@@ -318,7 +318,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         name="volume_300_over_median",
         group="trades",
-        formula="quote volume of 300 s / median of the twelve such volumes of 3600 s, its own among them; invalid where 0",
+        formula="quote volume of 300 s / median of the twelve such volumes of 3600 s, itself one; invalid where 0",
         unit="ratio",
         source="relative volume",
         inputs=("trades",),
@@ -463,22 +463,23 @@ def page() -> str:
         "",
         "Made from `data_controller/features/catalogue.py` by `catalogue.page()`; a test holds them equal.",
         "",
-        f"{len(FEATURES)} names in {N_COLUMNS} columns. A tick T covers (T - W, T]: a record exactly at T belongs to it.",
-        "Values are raw float32 in their unit; a model bundle scales them by the declared normalisation. An invalid value",
-        "is 0 with a validity bit of 0, never imputed. Warm-up is the count of closed seconds a value needs, and also the",
-        f"oldest second it depends on (longest: {LONGEST_HISTORY_S} s). Above `max gap` (share of the window in which book or",
-        "trade feed could not be trusted) a value is invalid. A value outside its expected range stays valid and is counted.",
+        f"{len(FEATURES)} names in {N_COLUMNS} columns. A tick T covers (T - W, T]: a record at T belongs to it.",
+        "Values are raw float32 in their unit; a model bundle scales them by the declared normalisation.",
+        "An invalid value is 0 with a validity bit of 0, never imputed. Warm-up is the count of closed seconds a",
+        f"value needs, and also the oldest second it depends on (longest: {LONGEST_HISTORY_S} s). Above `max gap` (share",
+        "of the window in which book or trade feed could not be trusted) a value is invalid. A value outside its",
+        "expected range stays valid and is counted.",
         "",
-        "Sums over a window run in one order, ascending: seconds before the first whole minute, the whole minutes inside,",
-        "the seconds after them; so the same records give the same bits however they were batched.",
+        "Sums over a window run in one order, ascending: seconds before the first whole minute, the whole minutes",
+        "inside, the seconds after them; so the same records give the same bits however they were batched.",
         "",
         "| # | column | window s | warm-up s | max gap | unit | expected | scale | inputs |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for number, (name, feature, (low, high)) in enumerate(zip(COLUMNS, by_column(), expected_by_column(), strict=True)):
         lines.append(
-            f"| {number} | `{name}` | {feature.window_s} | {feature.warm_up_s} | {feature.max_gap_fraction:g} | {feature.unit} "
-            f"| {low:g} to {high:g} | {feature.normalisation} | {', '.join(feature.inputs)} |"
+            f"| {number} | `{name}` | {feature.window_s} | {feature.warm_up_s} | {feature.max_gap_fraction:g} "
+            f"| {feature.unit} | {low:g} to {high:g} | {feature.normalisation} | {', '.join(feature.inputs)} |"
         )
     lines += ["", "Scale:", ""]
     lines += [f"- `{code}`: {meaning}." for code, meaning in NORMALISATIONS.items()]

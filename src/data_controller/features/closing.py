@@ -219,7 +219,7 @@ def _forget_spread(hist: NDArray[np.void], i: int, second: int) -> None:
 def invalidate(
     bins: NDArray[np.void], hist: NDArray[np.void], acc: NDArray[np.void], i: int, from_ns: int, to_ns: int
 ) -> None:
-    """Take back what the book of instrument `i` gave in (from_ns, to_ns]: a checksum proved it wrong since its last match.
+    """Take back what the book of instrument `i` gave in (from_ns, to_ns], where a checksum proved it wrong.
 
     Every second the span touches becomes gap, the open one included; trades stand. Call it beside `on_break`.
     """

@@ -113,7 +113,7 @@ def compute(
 @kernel
 def _warm(bins: NDArray[np.void], i: int, second: int, params: NDArray[np.void], c: int) -> bool:
     """True where all the closed seconds that column `c` needs are there."""
-    return bins[i].newest >= second and bins[i].first <= second - params[0].warm_up_s[c] + 1
+    return bool(bins[i].newest >= second and bins[i].first <= second - params[0].warm_up_s[c] + 1)
 
 
 @kernel
@@ -124,7 +124,7 @@ def usable(
     if not _warm(bins, i, second, params, c):
         return False
     gap = window * SECOND_NS - window_sum(bins, i, feed, second - window + 1, second + 1)
-    return gap <= params[0].max_gap_fraction[c] * (window * SECOND_NS)
+    return bool(gap <= params[0].max_gap_fraction[c] * (window * SECOND_NS))
 
 
 @kernel
@@ -134,7 +134,7 @@ def log_return(bins: NDArray[np.void], i: int, second: int, window: int, params:
         return np.nan
     log_mid = bins[i].log_mid
     mask = log_mid.shape[0] - 1
-    return 1e4 * (log_mid[second & mask] - log_mid[(second - window) & mask])
+    return float(1e4 * (log_mid[second & mask] - log_mid[(second - window) & mask]))
 
 
 @kernel

@@ -114,7 +114,7 @@ BIN = np.dtype(
         ("sums", "<f8", (N_SUMS,)),
     ]
 )
-"""One closed second as a row: what `state.FeatureState.bin` hands out; in memory the fields lie apart (`bins_dtype`)."""
+"""One closed second as a row, as `state.FeatureState.bin` hands it out; in memory the fields lie apart."""
 
 
 def ring_size(history_s: int) -> int:

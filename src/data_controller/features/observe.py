@@ -159,7 +159,7 @@ def microprice_bps(bid_size: float, ask_size: float, spread_bps: float, params: 
     state = 0
     while state < p.micro_states - 1 and spread_bps >= p.micro_edges_bps[state]:
         state += 1
-    return p.micro_table[state, bucket] * 0.5 * spread_bps
+    return float(p.micro_table[state, bucket] * 0.5 * spread_bps)
 
 
 @kernel
@@ -170,7 +170,7 @@ def walk(levels: NDArray[np.void], begin: int, count: int, quote: float) -> floa
     for k in range(begin, begin + count):
         worth = levels[k].price * levels[k].size
         if worth >= left:
-            return quote / (base + left / levels[k].price)
+            return float(quote / (base + left / levels[k].price))
         left -= worth
         base += levels[k].size
     return np.nan

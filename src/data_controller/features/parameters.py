@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -66,7 +67,7 @@ def parse(data: bytes, origin: str) -> Parameters:
     _keys(tree["microprice"], {"spread_edges_bps", "table_half_spreads"}, f"{origin}: microprice")
     weights = _numbers(tree["integrated_ofi_weights"], f"{origin}: integrated_ofi_weights", 1, MAX_LEVELS)
     edges = _numbers(tree["microprice"]["spread_edges_bps"], f"{origin}: spread_edges_bps", 0, MAX_SPREAD_STATES - 1)
-    if any(low >= high for low, high in zip(edges, edges[1:], strict=False)) or any(edge <= 0.0 for edge in edges):
+    if any(low >= high for low, high in itertools.pairwise(edges)) or any(edge <= 0.0 for edge in edges):
         raise ConfigError(f"{origin}: expected spread_edges_bps above 0 and ascending, was {list(edges)}")
     table = _table(tree["microprice"]["table_half_spreads"], len(edges) + 1, origin)
     if not sum(abs(weight) for weight in weights) > 0.0:

@@ -20,7 +20,7 @@ def put(
     column: int,
     value: float,
 ) -> None:
-    """Write a finite `value` as valid; anything else stays 0 and invalid. Out of its expected range it is also counted."""
+    """Write a finite `value` as valid, counted where out of its expected range; else 0 and invalid."""
     written = np.float32(value)
     if not math.isfinite(written):
         values[i, column] = 0.0

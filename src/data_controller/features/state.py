@@ -101,14 +101,12 @@ def make_params(settings: FeatureSettings, parameters: Parameters) -> NDArray[np
     p["order_size_quote"] = settings.order_size_quote
     p["leader"] = -1
     p["levels"] = settings.levels
-    p["weights"][: settings.levels] = weights / norm
+    params["weights"][0, : settings.levels] = weights / norm
     table = np.array(parameters.table_half_spreads)
     p["micro_states"], p["micro_buckets"] = table.shape
-    p["micro_edges_bps"][: len(parameters.spread_edges_bps)] = parameters.spread_edges_bps
-    p["micro_table"][: table.shape[0], : table.shape[1]] = table
-    for number, feature in enumerate(catalogue.by_column()):
-        p["warm_up_s"][number] = feature.warm_up_s
-        p["max_gap_fraction"][number] = feature.max_gap_fraction
-    bounds = np.array(catalogue.expected_by_column())
-    p["low"], p["high"] = bounds[:, 0], bounds[:, 1]
+    params["micro_edges_bps"][0, : len(parameters.spread_edges_bps)] = parameters.spread_edges_bps
+    params["micro_table"][0, : table.shape[0], : table.shape[1]] = table
+    params["warm_up_s"][0] = [feature.warm_up_s for feature in catalogue.by_column()]
+    params["max_gap_fraction"][0] = [feature.max_gap_fraction for feature in catalogue.by_column()]
+    params["low"][0], params["high"][0] = np.array(catalogue.expected_by_column()).T
     return params

@@ -125,7 +125,7 @@ def spread_quantile(times: NDArray[np.int64], q: float) -> float:
 
 @kernel
 def volume_over_median(bins: NDArray[np.void], i: int, end: int, width: int, windows: int) -> float:
-    """Quote volume of the last `width` seconds over the median of the last `windows` such volumes; NaN where that is 0."""
+    """Quote volume of the last `width` seconds over the median of the last `windows` such; NaN where that is 0."""
     volumes = np.empty(windows)
     for k in range(windows):
         stop = end - k * width
@@ -143,7 +143,7 @@ def volume_over_median(bins: NDArray[np.void], i: int, end: int, width: int, win
     median = 0.5 * (volumes[(windows - 1) // 2] + volumes[windows // 2])
     if median <= 0.0:
         return np.nan
-    return newest / median
+    return float(newest / median)
 
 
 @kernel
