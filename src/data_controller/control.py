@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import getpass
 import os
 import socket
@@ -134,7 +135,10 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     name: str  # stable key: dedupe and the runbook hang on it
     text: str
-    state: Literal["firing", "resolved"] = "firing"
+    state: Literal["firing", "still_firing", "resolved"] = "firing"
+    source: str = "engine"
+    since_ns: int = 0  # first of its row, 0 where the source does not follow it
+    count: int = 1  # times since then
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +239,47 @@ def engine_pid(state_dir: Path) -> int | None:
         return int((state_dir / LOCK_NAME).read_text(encoding="utf-8").split()[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+class StateLock:
+    """One process a state directory: an flock'ed file with the holder's pid, free again however its process ends.
+
+    A forked child shares the lock while it lives; start children by spawn or exec, where the descriptor is closed.
+    """
+
+    def __init__(self, state_dir: Path, name: str = LOCK_NAME, holder: str = "engine") -> None:
+        self.path = state_dir / name
+        self.holder = holder
+        self._fd = -1
+
+    def acquire(self) -> StateLock:
+        """Self, holding the lock; ControlError names the process that holds it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self.path, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise ControlError(
+                f"another {self.holder} (pid {pid}) holds {self.path}; stop it first, or use another state directory"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+        return self
+
+    def release(self) -> None:
+        """Let the next one in; the file stays, as removing it would let two in."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> StateLock:
+        return self if self._fd >= 0 else self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _absent(state_dir: Path, path: Path, error: OSError) -> ControlError:

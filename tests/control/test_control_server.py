@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from data_controller.control import Feed, FeedClient, Request, encode_feed, request
-from data_controller.engine.control_server import ControlServer, StateLock
+from data_controller.control import Feed, FeedClient, Request, StateLock, encode_feed, request
+from data_controller.engine.control_server import ControlServer
 from data_controller.errors import ConfigError, ControlError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import inspect
 import os
 import socket
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from data_controller.control import (
-    LOCK_NAME,
     MAX_REQUEST_BYTES,
     POINTER_NAME,
     Reply,
     Request,
+    StateLock,
     choose_socket_path,
     decode_request,
     encode_reply,
@@ -26,47 +25,6 @@ from data_controller.errors import ControlError, DataControllerError
 
 Handler = Callable[[Request], dict[str, Any] | Awaitable[dict[str, Any]]]
 """Answers every request but `subscribe_feed`; a DataControllerError becomes a refusal with its text."""
-
-
-class StateLock:
-    """One process a state directory: an flock'ed file with the holder's pid, free again however its process ends.
-
-    A forked child shares the lock while it lives; start children by spawn or exec, where the descriptor is closed.
-    """
-
-    def __init__(self, state_dir: Path, name: str = LOCK_NAME, holder: str = "engine") -> None:
-        self.path = state_dir / name
-        self.holder = holder
-        self._fd = -1
-
-    def acquire(self) -> StateLock:
-        """Self, holding the lock; ControlError names the process that holds it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self.path, flags, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(fd)
-            raise ControlError(
-                f"another {self.holder} (pid {pid}) holds {self.path}; stop it first, or use another state directory"
-            ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        self._fd = fd
-        return self
-
-    def release(self) -> None:
-        """Let the next one in; the file stays, as removing it would let two in."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> StateLock:
-        return self if self._fd >= 0 else self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class ControlServer:
