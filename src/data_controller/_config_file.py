@@ -183,7 +183,7 @@ def _path_in(values: Any, loc: Sequence[str | int], *, missing: bool) -> KeyPath
     node = values
     for i, part in enumerate(loc):
         if (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node))):
-            node = node[part]
+            node = node[part]  # type: ignore[index]
             path.append(part)
         elif missing and i == len(loc) - 1:
             path.append(part)
@@ -202,7 +202,8 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], document: Docum
     secret = section is not None and issubclass(section, Secret)
     if secret and detail["type"] == "model_type":
         expected = "`{env: NAME}` or `{file: PATH}`"
-    was = _HIDDEN if secret or _names_secret(path) else _shown(_value(document.values, path))
+    said = _SAID.search(str(detail["msg"])) if detail["type"] == "value_error" else None
+    was = _HIDDEN if secret or _names_secret(path) else said[2] if said else _shown(_value(document.values, path))
     advice = "secrets do not stand in the config: name where one lies" if secret else _default_advice(path, model)
     return Problem(key, line, expected, was, advice)
 
@@ -227,17 +228,21 @@ _KINDS = {
     "none_required": "nothing",
 }
 _BOUNDS = {
-    "greater_than": ("more than {gt}", "gt"),
-    "greater_than_equal": ("at least {ge}", "ge"),
-    "less_than": ("less than {lt}", "lt"),
-    "less_than_equal": ("at most {le}", "le"),
-    "too_short": ("at least {min_length} of them", "min_length"),
-    "too_long": ("at most {max_length} of them", "max_length"),
-    "string_too_short": ("at least {min_length} characters", "min_length"),
-    "string_too_long": ("at most {max_length} characters", "max_length"),
-    "string_pattern_mismatch": ("text that matches {pattern}", "pattern"),
-    "multiple_of": ("a multiple of {multiple_of}", "multiple_of"),
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "multiple_of": "a multiple of {multiple_of}",
 }
+
+
+_SAID = re.compile(r"expected (.*), was (.*?)(?: \(`[^`]*`\))?$", re.DOTALL)
+"""How our own validators say it: their words are kept, and the key is written once."""
 
 
 def _expected(detail: Any) -> str:
@@ -245,13 +250,13 @@ def _expected(detail: Any) -> str:
     if kind in _KINDS:
         return _KINDS[kind]
     if kind in _BOUNDS:
-        return _BOUNDS[kind][0].format(**context)
+        plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+        return _BOUNDS[kind].format(**plain)
     if kind in ("literal_error", "enum"):
-        return str(context["expected"]).replace(", ", " or ")
-    message = str(detail["msg"])
-    for start in ("Value error, ", "Assertion failed, ", "Input should be ", "expected "):
-        message = message.removeprefix(start)
-    return message.split(", was ")[0]
+        return str(context["expected"]).replace("'", "")
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    said = _SAID.search(message)
+    return said[1] if said else message.removeprefix("Input should be ").removeprefix("expected ")
 
 
 def _default_advice(path: KeyPath, model: type[BaseModel]) -> str:

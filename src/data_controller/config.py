@@ -24,9 +24,25 @@ from data_controller._config_file import (
 )
 from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
+from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.features.settings import FeatureSettings
+from data_controller.killswitch.settings import KillSwitchSettings
+from data_controller.market.settings import ProofSettings
+from data_controller.prediction.settings import PredictionSettings
 from data_controller.settings import Secret, Section, restart
+from data_controller.trading.settings import RiskSettings, TradingSettings
 
 __all__ = ["Config", "InvalidConfig", "Problem", "check_reload", "leaves", "load", "parse", "schema"]
+
+
+def _section(kind: type[Section], description: str) -> Any:
+    return Field(default_factory=kind, description=description)
+
+
+class ExchangeSettings(Section):
+    """`exchanges:` in the config file; a venue that is not named is not connected."""
+
+    bitfinex: BitfinexSettings | None = restart(None, description="Bitfinex, public v2 WebSocket")
 
 
 class Config(Section):
@@ -37,7 +53,14 @@ class Config(Section):
         description="folder of journal, tables, latch, tokens and saved state; `~` is the home directory, a relative "
         "path starts where the engine is started",
     )
-    engine: EngineSettings = Field(default_factory=EngineSettings, description="the loop and its clock")
+    engine: EngineSettings = _section(EngineSettings, "the loop and its clock")
+    exchanges: ExchangeSettings = _section(ExchangeSettings, "what is collected, venue by venue")
+    proof: ProofSettings = _section(ProofSettings, "what a book must have behind it before it is acted on")
+    features: FeatureSettings = _section(FeatureSettings, "the grid and the feature engine")
+    prediction: PredictionSettings = _section(PredictionSettings, "the model bundle and the ladder of its tiers")
+    trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
+    risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
+    killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
 
     @property
     def hash(self) -> str:
@@ -100,13 +123,16 @@ def _strict_problems(values: dict[str, Any], document: Document) -> list[Problem
 
 
 def _fill_empty_sections(values: Any, model: type[BaseModel]) -> Any:
-    """`values` where a section without keys (`journal:` and only comments below it) is an empty mapping."""
+    """`values` where a section without keys (`journal:` and only comments below it) is an empty mapping.
+
+    One that may be absent (a venue) stays absent then: null is how `effective` writes that.
+    """
     if not isinstance(values, dict):
         return values
     filled = {}
     for key, value in values.items():
         below = model_at(model, (key,))
-        if below is not None and value is None:
+        if value is None and below is not None and model.model_fields[key].annotation is below:
             value = {}
         filled[key] = _fill_empty_sections(value, below) if below is not None else value
     return filled

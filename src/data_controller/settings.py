@@ -28,7 +28,7 @@ def restart(default: Any = ..., **constraints: Any) -> Any:
 
 
 class Secret(Section):
-    """Where a secret lies, never the secret itself: in YAML `{env: NAME}` or `{file: PATH}`; printing shows only that."""
+    """Where a secret lies, never the secret itself: in YAML `{env: NAME}` or `{file: PATH}`; it prints as that."""
 
     env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds it")
     file: Path | None = Field(

@@ -28,10 +28,25 @@ FSYNC_ROUNDS = 10
 CLOCK_WANTED_MS = 100.0
 FILES_WANTED = 1024
 
-_NEEDED = ("numpy", "numba", "pyarrow", "msgspec", "picows", "pydantic", "ruamel.yaml", "starlette", "uvicorn", "psutil")
+_NEEDED = (
+    "numpy",
+    "numba",
+    "pyarrow",
+    "msgspec",
+    "picows",
+    "pydantic",
+    "ruamel.yaml",
+    "starlette",
+    "uvicorn",
+    "psutil",
+)
 _OPTIONAL = (
     ("uvloop", "uvloop", "the engine runs on asyncio's own loop: slower, and its lag is larger"),
-    ("mlx", "mlx", "predictions are computed on the CPU; MLX needs a Mac with Apple silicon, or Linux with its CPU build"),
+    (
+        "mlx",
+        "mlx",
+        "predictions are computed on the CPU; MLX needs a Mac with Apple silicon, or Linux with its CPU build",
+    ),
     ("onnxruntime", "onnxruntime", "bundles are computed by numpy alone, which is enough for what ships"),
 )
 
@@ -64,10 +79,10 @@ def every(state_dir: Path) -> list[Check]:
 
 
 def python() -> Check:
-    """Python's version and platform."""
-    found = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        return Check("python", "fail", found, "expected Python 3.11 or newer")
+    """Python's version and platform; an older Python than the package asks for cannot have installed it."""
+    found = (
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+    )
     if sys.platform not in ("linux", "darwin"):
         return Check("python", "fail", found, "the engine runs on Linux and macOS; on Windows use WSL")
     return Check("python", "ok", found)
@@ -77,7 +92,9 @@ def needed_packages() -> list[Check]:
     """One finding for all packages that the engine cannot do without, and one for each that is missing."""
     missing = [name for name in _NEEDED if _version(name) is None]
     if missing:
-        return [Check("packages", "fail", f"{name} is missing", "run `make setup`, or install again") for name in missing]
+        return [
+            Check("packages", "fail", f"{name} is missing", "run `make setup`, or install again") for name in missing
+        ]
     return [Check("packages", "ok", "  ".join(f"{name} {_version(name)}" for name in _NEEDED))]
 
 
@@ -118,7 +135,9 @@ def disk(state_dir: Path) -> Check:
     free = shutil.disk_usage(_nearest(state_dir)).free
     found = f"{free / GIB:.1f} GiB free"
     if free < DISK_WANTED_BYTES:
-        return Check("disk", "warn", found, f"expected {DISK_WANTED_BYTES / GIB:.0f} GiB or more; a full disk halts trading")
+        return Check(
+            "disk", "warn", found, f"expected {DISK_WANTED_BYTES / GIB:.0f} GiB or more; a full disk halts trading"
+        )
     return Check("disk", "ok", found)
 
 

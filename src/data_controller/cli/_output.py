@@ -50,7 +50,9 @@ def event_printer() -> Callable[[dict[str, Any]], None]:
         rest = {key: value for key, value in event.items() if key != "event"}
         text = str(rest.pop("text", "")) or str(event.get("event", ""))
         detail = "  ".join(f"{key} {_short(value)}" for key, value in rest.items())
-        out.print(f"· {text}  {detail}".rstrip(), markup=False, style="dim" if event.get("event") != "ready" else "bold")
+        out.print(
+            f"· {text}  {detail}".rstrip(), markup=False, style="dim" if event.get("event") != "ready" else "bold"
+        )
 
     return tell
 

@@ -18,7 +18,9 @@ app = typer.Typer(help="Check, show and describe the configuration.", no_args_is
 @app.command("check", epilog=EPILOG)
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML config file.")],
-    no_secrets: Annotated[bool, typer.Option("--no-secrets", help="Do not look whether the secrets are there.")] = False,
+    no_secrets: Annotated[
+        bool, typer.Option("--no-secrets", help="Do not look whether the secrets are there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a config file and say everything that is wrong with it, with lines. Exit code 2 where something is."""

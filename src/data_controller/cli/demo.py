@@ -16,7 +16,9 @@ from data_controller.errors import ConfigError
 def demo(
     for_s: Annotated[
         float,
-        typer.Option("--for", parser=duration_s, metavar="DURATION", help="How long, from the moment all books are proved."),
+        typer.Option(
+            "--for", parser=duration_s, metavar="DURATION", help="How long, from the moment all books are proved."
+        ),
     ] = 30.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order flow; the same seed sends the same market.")] = 7,
     instruments: Annotated[int, typer.Option(min=1, max=1000, help="How many instruments.")] = 8,
@@ -25,7 +27,9 @@ def demo(
     ] = 1000,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="New or empty folder for journal and tables; without it the next free demo-out."),
+        typer.Option(
+            metavar="DIR", help="New or empty folder for journal and tables; without it the next free demo-out."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,7 +21,10 @@ _STYLE = {"ok": "green", "warn": "yellow", "fail": "bold red", "unknown": "dim"}
 
 
 def doctor(state: StateDir = None, config: OptionalConfigFile = None, as_json: Json = False) -> None:
-    """Look at Python, cores, clock, disk, memory, fsync and optional parts. Exit code 1 where something needed is missing."""
+    """Look at Python, cores, clock, disk, memory, fsync and optional parts.
+
+    Exit code 1 where something needed is missing.
+    """
     from data_controller.cli import _checks
 
     checks = _checks.every(find_state_dir(state, config))

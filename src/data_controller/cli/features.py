@@ -45,7 +45,7 @@ def show_feature(
 
     for feature in FEATURES:
         if name == feature.name or name in feature.column_names:
-            show(asdict(feature), as_json, lambda value: summary.table(value, feature.name))
+            show(asdict(feature), as_json, lambda value: summary.table(value, value["name"]))
             return
     close = difflib.get_close_matches(name, [feature.name for feature in FEATURES], n=1)
     advice = f"; did you mean {close[0]}?" if close else "; `data-controller features list` names them all"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at model bundles.", no_args_is_help=True, epilog=EPILOG)
 
 BundleDir = Annotated[
-    Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder of a bundle; without one, the config's, or the shipped one.")
+    Path | None,
+    typer.Argument(metavar="[BUNDLE]", help="Folder of a bundle; without one, the config's, or the shipped one."),
 ]
 
 
@@ -35,11 +36,13 @@ def check_model(bundle: BundleDir = None, config: OptionalConfigFile = None, as_
     """Check a bundle: its hashes, its fit to the feature catalogue, and its golden vectors on every tier."""
     settings = load_config(config)
     folder, loaded = _load(bundle, settings)
-    from data_controller.prediction.ladder import check_golden
+    from data_controller.prediction.ladder import Ladder
 
-    worst = check_golden(loaded)
-    result = {"ok": True, "bundle": loaded.hash, "folder": str(folder), "worst_golden_difference": worst}
-    show(result, as_json, lambda value: summary.table(value, "bundle is good"))
+    ladder = Ladder(settings.prediction, loaded)
+    tiers = {tier.name: "agrees with the golden vectors" for tier in ladder.tiers} | ladder.refused
+    result = {"ok": not ladder.refused, "bundle": loaded.hash, "folder": str(folder), "tiers": tiers}
+    show(result, as_json, lambda value: summary.table(value, "bundle is good" if value["ok"] else "bundle is not good"))
+    raise typer.Exit(summary.exit_code(result))
 
 
 def _load(bundle: Path | None, config: Config) -> tuple[Path, Bundle]:

@@ -33,5 +33,3 @@ def replay(
     result = run_replay(paths, config=settings, out=out, on_progress=event_printer())
     show(result, as_json, lambda value: summary.table(value, "replay of " + ", ".join(map(str, paths))))
     raise typer.Exit(summary.exit_code(result))
-
-

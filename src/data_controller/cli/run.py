@@ -15,7 +15,9 @@ def run(
     config: ConfigFile,
     for_s: Annotated[
         float | None,
-        typer.Option("--for", parser=duration_s, metavar="DURATION", help="Stop after this long; without it, run until stopped."),
+        typer.Option(
+            "--for", parser=duration_s, metavar="DURATION", help="Stop after this long; without it, run until stopped."
+        ),
     ] = None,
     record_only: Annotated[
         bool, typer.Option("--record-only", help="Journal and prove books; compute no features and decide nothing.")
