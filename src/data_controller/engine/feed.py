@@ -57,15 +57,7 @@ class FeedBuilder:
         counters["journal_records_lost"] = recorder.records_lost
         counters["orders_left"] = core.orders_left
         counters["orders_stopped"] = core.orders_stopped
-        for decoder in pipeline.decoders:
-            for name, value in decoder.counters.items():
-                counters[f"decoder_{name}"] = counters.get(f"decoder_{name}", 0) + value
-        for subscriptions in pipeline.subscriptions:
-            for name, value in getattr(subscriptions, "counters", {}).items():
-                counters[f"session_{name}"] = counters.get(f"session_{name}", 0) + value
-        if pipeline.setup is not None:
-            for name, value in pipeline.trader.counters.items():
-                counters[f"trading_{name}"] = value
+        counters.update(pipeline.totals())
         return Feed(
             t_ns=now_ns,
             run=self._run,
@@ -107,10 +99,12 @@ class FeedBuilder:
     def _channels(self) -> list[ChannelStat]:
         pipeline = self._core.pipeline
         events: dict[tuple[str, str], list[int]] = {}
-        for channel, counts in zip(pipeline.tables.channels, pipeline.channel_counts(), strict=True):
+        routes = pipeline.routes.array
+        counts = zip(routes["messages"].tolist(), routes["rows"].tolist(), strict=True)
+        for channel, (messages, rows) in zip(pipeline.tables.channels, counts, strict=False):
             total = events.setdefault((channel.venue, channel.stream), [0, 0])
-            total[0] += counts[0]
-            total[1] += counts[1]
+            total[0] += messages
+            total[1] += rows
         return [
             ChannelStat(exchange=venue, channel=stream, frames=frames, events=rows)
             for (venue, stream), (frames, rows) in events.items()

@@ -20,7 +20,9 @@ class Routes:
     def ensure(self, tables: Tables) -> None:
         """Take in the rows that `tables` gained."""
         self.channels = len(tables.channels)
-        self.array = np.zeros(self.channels, ROUTE)
+        old, self.array = self.array, np.zeros(self.channels, ROUTE)
+        self.array["rows"][: len(old)] = old["rows"]
+        self.array["messages"][: len(old)] = old["messages"]
         self.array["instrument"] = tables.channel_instrument
         self.primary = np.full(len(tables.instruments), -1, np.int32)
         self._row = {f"{i.venue}:{i.symbol}": row for row, i in enumerate(tables.instruments)}
