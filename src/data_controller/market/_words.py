@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 # kernels.py hashes every module that holds this line, so that a change here is a new cache folder.
 from data_controller.kernels import kernel  # noqa: F401
 
-ir: Any = cgutils.ir
 _memmove: Any = cgutils.raw_memmove
 
 

@@ -27,7 +27,7 @@ CONTROL = 4
 PROVED = 5
 """This checksum made a book PROVED that was not."""
 LOST = 6
-"""Something of a channel that is no book was lost."""
+"""Something of a channel that is no book was lost, or a trade has more digits than a row holds."""
 
 _RESET = int(Kind.RESET)
 _SET = int(Kind.SET)
@@ -69,7 +69,7 @@ def apply_row(
     row = rows[r]
     kind = row.kind
     if kind == _TRADE:
-        return TRADE
+        return LOST if row.flags & _INEXACT else TRADE
     channel = row.channel
     is_book = 0 <= channel < len(books) and books[channel].depth != 0
     if kind == _CONTROL:
