@@ -38,7 +38,11 @@ class Decoder(Protocol):
     side_rows: dict[
         str, list[dict[str, Any]]
     ]  # table -> rows off the hot path: tickers, candles, quarantine; drained by the caller
-    counters: dict[str, int]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Monotone counts by name."""
+        ...
 
     def opened(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """A connection opened: forget what slot `conn` knew; append its CONTROL row."""
