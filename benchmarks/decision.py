@@ -17,8 +17,8 @@ import numpy as np
 
 from data_controller.market.layout import BOOK, LEVEL, Proof
 from data_controller.prediction.bundle import FORMAT, Golden, Manifest, Normalisation, load, save
-from data_controller.prediction.forward import OUTPUTS, linear
-from data_controller.prediction.ladder import Ladder, numpy_parameters
+from data_controller.prediction.forward import OUTPUTS, linear, prepare
+from data_controller.prediction.ladder import Ladder
 from data_controller.prediction.settings import PredictionSettings
 from data_controller.trading.rows import State
 from data_controller.trading.settings import RiskSettings, TradingSettings
@@ -57,7 +57,9 @@ def ladder() -> Ladder:
         window=1,
         horizons_s=list(HORIZONS_S),
         outputs=list(OUTPUTS),
-        normalisation=Normalisation(centre=[0.0] * FEATURES, scale=[1.0] * FEATURES, clip=[5.0] * FEATURES),
+        normalisation=Normalisation(
+            centre=[0.0] * FEATURES, scale=[1.0] * FEATURES, clip=[5.0] * FEATURES, log=[False] * FEATURES
+        ),
         label="none",
         trained_on="nothing",
         live_money=False,
@@ -68,11 +70,9 @@ def ladder() -> Ladder:
     )
     features = rng.normal(size=(4, 1, FEATURES)).astype(np.float32)
     valid = np.ones(features.shape, np.uint8)
-    empty = Golden(features, valid, np.zeros((4, 3, 4), np.float32), np.ones(4, np.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bundle"
-        save(path, manifest, weight, bias, empty)
-        parameters = numpy_parameters(load(path, "benchmark", columns))
+        parameters = prepare(manifest.normalisation, weight, bias, 1)
         outputs, usable = linear(np, parameters, features, valid != 0)
         save(path, manifest, weight, bias, Golden(features, valid, outputs, usable.astype(np.uint8)))
         return Ladder(PredictionSettings(), load(path, "benchmark", columns))

@@ -67,23 +67,20 @@ def close_second(
             _forget_book(bins, i, skipped)
             _forget_spread(hist, i, skipped)
             ring.sums[:, skipped & (ring.log_mid.shape[0] - 1)] = 0.0
-            _advance(bins, hist, i, skipped)
+            _advance(bins, i, skipped)
     _close_open(acc, i, second, books, b, levels, params)
     _store(acc, bins, hist, i, second)
-    _advance(bins, hist, i, second)
+    _advance(bins, i, second)
     _open_next(acc, i)
 
 
 @kernel
-def _advance(bins: NDArray[np.void], hist: NDArray[np.void], i: int, second: int) -> None:
+def _advance(bins: NDArray[np.void], i: int, second: int) -> None:
     """Make `second`, whose cells are written, the newest closed one."""
     ring = bins[i]
     ring.newest = second
     ring.first = max(ring.first, second - ring.log_mid.shape[0] + 1)
     _step(bins, i, second)
-    if second % MINUTE_S == MINUTE_S - 1:
-        _seal_minute(bins, i, second // MINUTE_S)
-        _seal_spread_minute(hist, i, second // MINUTE_S)
 
 
 @kernel
@@ -158,6 +155,21 @@ def _step(bins: NDArray[np.void], i: int, second: int) -> None:
             steps = 1.0
     ring.sums[STEP_SQUARED, cell] = squared
     ring.sums[STEPS, cell] = steps
+
+
+@kernel
+def seal(bins: NDArray[np.void], hist: NDArray[np.void], i: int, second: int) -> None:
+    """Sum the whole minutes up to `second` that are not summed yet.
+
+    The tick does it, not the closing: a tick can be sliced over instruments, while a second closes for all at once.
+    """
+    ring = bins[i]
+    stop = (second + 1) // MINUTE_S
+    for minute in range(max(ring.sealed + 1, (ring.first + MINUTE_S - 1) // MINUTE_S), stop):
+        _seal_minute(bins, i, minute)
+        if minute * MINUTE_S > ring.newest - SPREAD_RING_S:
+            _seal_spread_minute(hist, i, minute)
+    ring.sealed = max(ring.sealed, stop - 1)
 
 
 @kernel
@@ -237,15 +249,10 @@ def invalidate(
     # Cells of the shorter spread ring older than its length hold younger seconds by now.
     for s in range(max(oldest, ring.newest - SPREAD_RING_S + 1), newest + 1):
         _forget_spread(hist, i, s)
-    last = min(newest + RETURN_STEP_S, ring.newest)
-    for s in range(oldest, last + 1):
+    for s in range(oldest, min(newest + RETURN_STEP_S, ring.newest) + 1):
         _step(bins, i, s)
-    for minute in range(oldest // MINUTE_S, last // MINUTE_S + 1):
-        begin = minute * MINUTE_S
-        if begin >= ring.first and begin + MINUTE_S - 1 <= ring.newest:
-            _seal_minute(bins, i, minute)
-            if begin > ring.newest - SPREAD_RING_S:
-                _seal_spread_minute(hist, i, minute)
+    # Minutes from the first one touched on are summed anew at the next tick.
+    ring.sealed = min(ring.sealed, oldest // MINUTE_S - 1)
 
 
 @kernel

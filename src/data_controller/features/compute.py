@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.features.catalogue import column
+from data_controller.features.closing import seal
 from data_controller.features.layout import (
     BUY_BASE,
     BUY_QUOTE,
@@ -99,11 +100,12 @@ def compute(
         valid[i, c] = 0
     _time(obs, i, second, params, values, valid)
     _book_now(obs, i, params, values, valid)
-    _quality(bins, obs, i, second, params, values, valid)
     if bins[i].newest >= second:
+        seal(bins, hist, i, second)
         _returns(bins, obs, i, second, params, values, valid)
         _book_windows(bins, hist, obs, i, second, params, values, valid)
         _trade_windows(bins, obs, i, second, params, values, valid)
+    _quality(bins, obs, i, second, params, values, valid)
     leader = params[0].leader
     if 0 <= leader < bins.shape[0]:
         move = log_return(bins, leader, second, 5, params, _LEADER_R_5)

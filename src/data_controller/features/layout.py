@@ -132,6 +132,7 @@ def bins_dtype(ring: int) -> np.dtype[np.void]:
         [
             ("first", "<i8"),  # oldest second closed without a hole up to `newest`
             ("newest", "<i8"),  # last closed second, 0 none
+            ("sealed", "<i8"),  # last minute summed into its cell
             ("log_mid", "<f8", (ring,)),
             ("mid_high", "<f8", (ring,)),
             ("mid_low", "<f8", (ring,)),

@@ -42,12 +42,12 @@ class FeatureState:
 
     def grow(self, n_instruments: int) -> None:
         """Room for `n_instruments`, old rows kept. Replaces the arrays: do it between two steps, never inside one."""
-        old = self.acc, self.bins, self.hist, self.obs, self.values, self.valid
+        old = self._arrays()
         rows = len(self.acc)
         if n_instruments <= rows:
             return
         self._allocate(n_instruments)
-        for new, kept in zip((self.acc, self.bins, self.hist, self.obs, self.values, self.valid), old, strict=True):
+        for new, kept in zip(self._arrays(), old, strict=True):
             new[:rows] = kept
 
     def reset(self) -> None:
@@ -78,8 +78,10 @@ class FeatureState:
 
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays: tuple[NDArray[Any], ...] = (self.acc, self.bins, self.hist, self.obs, self.values, self.valid)
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in self._arrays())
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        return self.acc, self.bins, self.hist, self.obs, self.values, self.valid
 
 
 def make_params(settings: FeatureSettings, parameters: Parameters) -> NDArray[np.void]:

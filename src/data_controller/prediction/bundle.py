@@ -27,11 +27,15 @@ GOLDEN_TOLERANCE = 1e-5
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
-    """What turns raw columns into inputs: clip((x - centre) / scale, -clip, clip), a value a column."""
+    """What turns raw columns into inputs: clip((y - centre) / scale, -clip, clip), a value a column.
+
+    y is the raw value x, or sign(x) log(1 + |x|) where `log` says so.
+    """
 
     centre: list[float]
     scale: list[float]
     clip: list[float]
+    log: list[bool]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,9 +233,11 @@ def _manifest(directory: Path, text: bytes) -> Manifest:
     if not horizons or horizons != sorted(set(horizons)) or horizons[0] <= 0:
         raise BundleError(f"expected rising positive horizons, was {horizons} ({path})")
     norm = manifest.normalisation
-    for name, values in (("centre", norm.centre), ("scale", norm.scale), ("clip", norm.clip)):
+    for name, values in (("centre", norm.centre), ("scale", norm.scale), ("clip", norm.clip), ("log", norm.log)):
         if len(values) != len(manifest.columns):
             raise BundleError(f"expected {len(manifest.columns)} values in `{name}`, was {len(values)} ({path})")
+        if name == "log":
+            continue
         array = np.asarray(values, np.float32)
         if not np.isfinite(array).all() or (name != "centre" and (array <= 0).any()):
             raise BundleError(f"expected finite{' positive' if name != 'centre' else ''} numbers in `{name}` ({path})")

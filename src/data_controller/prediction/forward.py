@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 OUTPUTS = ("p_up", "p_down", "mean_bps", "sd_bps")
 """Last axis of the outputs: P(return > 0), P(return < 0), mean and standard deviation of the mid's log return."""
 
@@ -21,14 +24,29 @@ class Parameters(NamedTuple):
     centre: Any  # [features]
     scale: Any  # [features] > 0
     clip: Any  # [features] > 0, in scaled units
+    log: Any  # [features] bool: taken as sign(x) log(1 + |x|) before it is scaled
     weight: Any  # [window * features, horizons, outputs, 1]
     bias: Any  # [horizons, outputs, 1]
     needed: Any  # [window, features] bool: a column with any weight that is not zero
 
 
+def prepare(normalisation: Any, weight: NDArray[np.float32], bias: NDArray[np.float32], window: int) -> Parameters:
+    """A bundle's `normalisation`, `weight` [horizons, outputs, window * features] and `bias` as numpy parameters."""
+    return Parameters(
+        centre=np.asarray(normalisation.centre, np.float32),
+        scale=np.asarray(normalisation.scale, np.float32),
+        clip=np.asarray(normalisation.clip, np.float32),
+        log=np.asarray(normalisation.log, np.bool_),
+        weight=np.ascontiguousarray(np.moveaxis(weight, 2, 0))[..., None],
+        bias=bias[..., None],
+        needed=(weight != 0).any(axis=(0, 1)).reshape(window, -1),
+    )
+
+
 def normalise(xp: Any, parameters: Parameters, features: Any, valid: Any) -> Any:
     """Scaled and clipped inputs, float32 [batch, window, features]; invalid cells are 0, the centre."""
-    scaled = (features - parameters.centre) / parameters.scale
+    logs = xp.sign(features) * xp.log1p(xp.abs(features))
+    scaled = (xp.where(parameters.log, logs, features) - parameters.centre) / parameters.scale
     clipped = xp.minimum(xp.maximum(scaled, -parameters.clip), parameters.clip)
     return xp.where(valid, clipped, xp.zeros_like(clipped))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_controller.errors import BundleError
 from data_controller.prediction.bundle import GOLDEN_TOLERANCE, Bundle
-from data_controller.prediction.forward import OUTPUTS, Parameters, linear
+from data_controller.prediction.forward import OUTPUTS, linear, prepare
 from data_controller.prediction.settings import PredictionSettings
 
 NONE = "none"
@@ -47,7 +47,8 @@ class NumpyTier:
     name = "numpy"
 
     def __init__(self, bundle: Bundle) -> None:
-        self._parameters = numpy_parameters(bundle)
+        manifest = bundle.manifest
+        self._parameters = prepare(manifest.normalisation, bundle.weight, bundle.bias, manifest.window)
 
     def predict(
         self, features: NDArray[np.float32], valid: NDArray[np.uint8]
@@ -55,20 +56,6 @@ class NumpyTier:
         with np.errstate(all="ignore"):
             outputs, usable = linear(np, self._parameters, features, valid != 0)
         return outputs, usable.astype(np.uint8)
-
-
-def numpy_parameters(bundle: Bundle) -> Parameters:
-    """The bundle's arrays as the forward pass wants them, on numpy."""
-    norm = bundle.manifest.normalisation
-    shape = (bundle.manifest.window, len(bundle.manifest.columns))
-    return Parameters(
-        centre=np.asarray(norm.centre, np.float32),
-        scale=np.asarray(norm.scale, np.float32),
-        clip=np.asarray(norm.clip, np.float32),
-        weight=np.ascontiguousarray(np.moveaxis(bundle.weight, 2, 0))[..., None],
-        bias=bundle.bias[..., None],
-        needed=(bundle.weight != 0).any(axis=(0, 1)).reshape(shape),
-    )
 
 
 _MAKERS: dict[str, Any] = {"numpy": NumpyTier}

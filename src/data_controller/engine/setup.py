@@ -1,0 +1,64 @@
+"""From a config tree to what the pipeline is told: the one place that knows which section goes to which room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from data_controller import exchanges
+from data_controller.config import Config
+from data_controller.features.parameters import load_parameters
+from data_controller.market.tables import Tables
+from data_controller.pipeline.setup import Setup, VenueSetup
+from data_controller.prediction.bundle import Bundle
+from data_controller.records import Start
+
+
+def setup_of(config: Config, bundle: Bundle | None, *, wishes: bool, record_only: bool = False) -> Setup:
+    """The Setup of `config`; without `wishes` the venues are only decoded, nothing is asked of them."""
+    venues = []
+    for name, settings in config.exchanges:
+        if settings is None:
+            continue
+        venue = exchanges.venue(name)
+
+        def make_subscriptions(tables: Tables, first: int, venue: Any = venue, settings: Any = settings) -> Any:
+            return venue.subscriptions(settings, tables, first)
+
+        venues.append(VenueSetup(name, venue.decoder, make_subscriptions if wishes else None, settings))
+    return Setup(
+        venues=tuple(venues),
+        proof=config.proof,
+        features=config.features,
+        trading=config.trading,
+        risk=config.risk,
+        parameters=load_parameters(config.features.parameters),
+        window=bundle.window if bundle else 1,
+        horizons_s=tuple(bundle.horizons_s) if bundle else (),
+        record_only=record_only,
+    )
+
+
+def configure_live(bundle_of: Callable[[Config], Bundle | None], *, record_only: bool) -> Callable[[Start], Setup]:
+    """How a live pipeline reads its own START and its reloads."""
+
+    def configure(start: Start) -> Setup:
+        config = Config.model_validate(start.config)
+        return setup_of(config, bundle_of(config), wishes=True, record_only=record_only)
+
+    return configure
+
+
+def configure_replay(bundle_of: Callable[[Config], Bundle | None], override: Config | None) -> Callable[[Start], Setup]:
+    """How a replay reads a START: the recorded config, or `override`; an import names only its exchange."""
+
+    def configure(start: Start) -> Setup:
+        if override is not None:
+            return setup_of(override, bundle_of(override), wishes=True)
+        if set(start.config) == {"exchange"}:
+            config = Config.model_validate({"exchanges": {start.config["exchange"]: {}}})
+            return setup_of(config, bundle_of(config), wishes=False)
+        config = Config.model_validate(start.config)
+        return setup_of(config, bundle_of(config), wishes=True, record_only=bool(start.restored.get("record_only")))
+
+    return configure
