@@ -1,15 +1,17 @@
-"""Unaligned 8-byte loads and stores, block moves and bit lengths inside kernels: what numba's indexing cannot say in one instruction."""
+"""Unaligned words, block moves and bit lengths inside kernels: what numba's indexing cannot say in one instruction."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 # kernels.py hashes every module that holds this line, so that a change here is a new cache folder.
 from data_controller.kernels import kernel  # noqa: F401
+
+_memmove: Any = cgutils.raw_memmove
 
 
 def _load_word(typing_context: Any, array: Any, index: Any) -> Any:
@@ -36,7 +38,7 @@ def _move_items(typing_context: Any, array: Any, target: Any, source: Any, count
         view = context.make_array(signature.args[0])(context, builder, args[0])
         to = builder.gep(view.data, [args[1]])
         of = builder.gep(view.data, [args[2]])
-        cgutils.raw_memmove(builder, to, of, args[3], view.itemsize, align=1)
+        _memmove(builder, to, of, args[3], view.itemsize, align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64, types.int64), codegen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ _FF = np.uint64(0xFF)
 
 
 @kernel
-def crc32(data: NDArray[np.uint8], start: int, stop: int) -> int:
+def crc32(data: Any, start: Any, stop: Any) -> Any:
     """CRC-32 (IEEE 802.3) of `data[start:stop]`, unsigned, as an int64."""
     crc = np.uint64(0xFFFFFFFF)
     p = np.int64(start)
@@ -75,7 +77,7 @@ def crc32(data: NDArray[np.uint8], start: int, stop: int) -> int:
 
 
 @kernel
-def _write_entry(out: NDArray[np.uint8], p: int, level: np.void, orders: bool, ask: bool) -> int:
+def _write_entry(out: Any, p: Any, level: Any, orders: Any, ask: Any) -> Any:
     """`field:amount:` of one entry at `out[p]`; returns the index behind it."""
     flags = np.int64(level.flags)
     if orders:
@@ -93,16 +95,14 @@ def _write_entry(out: NDArray[np.uint8], p: int, level: np.void, orders: bool, a
 
 
 @kernel
-def bitfinex_text(
-    rule: int, levels: NDArray[np.void], bid0: int, n_bid: int, ask0: int, n_ask: int, out: NDArray[np.uint8]
-) -> int:
+def bitfinex_text(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, out: Any) -> Any:
     """Write the text that Bitfinex's checksum covers to `out[:end]`; returns `end`.
 
     For each of the first 25 entries: the bid's price (or order id) and amount, then the ask's with its amount
     negative, joined by colons; a side that has run out is skipped. `out` holds SCRATCH_BYTES or more.
     """
     orders = rule == _ORDERS
-    p = np.int64(0)
+    p: Any = np.int64(0)
     for i in range(ENTRIES):
         if i < n_bid:
             p = _write_entry(out, p, levels[bid0 + i], orders, False)
@@ -112,9 +112,7 @@ def bitfinex_text(
 
 
 @kernel
-def bitfinex_checksum(
-    rule: int, levels: NDArray[np.void], bid0: int, n_bid: int, ask0: int, n_ask: int, out: NDArray[np.uint8]
-) -> int:
+def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, out: Any) -> Any:
     """The signed 32-bit checksum that Bitfinex sends for a book of these levels."""
     crc = crc32(out, 0, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, out))
     return crc - 0x100000000 if crc >= 0x80000000 else crc

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
 from data_controller.market._words import bit_length, store_word
@@ -37,7 +36,7 @@ TEXT_SPACE = 56
 
 
 @kernel
-def scan_number(data: NDArray[np.uint8], p: int, end: int) -> Any:
+def scan_number(data: Any, p: Any, end: Any) -> Any:
     """The JSON number at `data[p:end]`: (next, digits, scale, flags, negative); next is -1 where there is none.
 
     flags are EXPONENT, INEXACT and ABSURD. A zero has scale as written; `-0` is negative.
@@ -78,9 +77,7 @@ def scan_number(data: NDArray[np.uint8], p: int, end: int) -> Any:
 
 
 @kernel
-def _scan_unusual(
-    data: NDArray[np.uint8], first: int, p: int, end: int, digits: int, whole: int, scale: int, negative: bool
-) -> Any:
+def _scan_unusual(data: Any, first: Any, p: Any, end: Any, digits: Any, whole: Any, scale: Any, negative: Any) -> Any:
     """The rest of `scan_number` where the number is long or has an exponent."""
     flags = np.int64(0)
     significant = np.int64(0)
@@ -121,7 +118,7 @@ def _scan_unusual(
 
 
 @kernel
-def scan_integer(data: NDArray[np.uint8], p: int, end: int) -> Any:
+def scan_integer(data: Any, p: Any, end: Any) -> Any:
     """The JSON integer at `data[p:end]`: (next, value); next is -1 where there is none of at most 18 digits."""
     negative = False
     if p < end and data[p] == 45:
@@ -146,13 +143,13 @@ def scan_integer(data: NDArray[np.uint8], p: int, end: int) -> Any:
 
 
 @kernel
-def to_float(digits: int, scale: int) -> float:
+def to_float(digits: Any, scale: Any) -> Any:
     """`digits / 10**scale`; correctly rounded below 2**53 digits, within one unit in the last place above."""
     return np.float64(digits) / POWERS[scale]
 
 
 @kernel
-def count_digits(digits: int) -> int:
+def count_digits(digits: Any) -> Any:
     """Decimal digits of a non-negative number below 10**18; 1 for 0."""
     # 1233 / 4096 is log10(2) from above, near enough for 60 bits: the guess is right or one too small.
     guess = (bit_length(np.uint64(digits | 1)) * 1233) >> 12
@@ -160,7 +157,7 @@ def count_digits(digits: int) -> int:
 
 
 @kernel
-def _eight(value: int) -> int:
+def _eight(value: Any) -> Any:
     """ASCII of `value` < 10**8 as 8 zero-padded digits, first digit in the lowest byte (P. Khuong, 2017)."""
     x = np.uint64(value)
     top = x // np.uint64(10000)
@@ -173,7 +170,7 @@ def _eight(value: int) -> int:
 
 
 @kernel
-def _window(high: int, low: int, at: int) -> int:
+def _window(high: Any, low: Any, at: Any) -> Any:
     """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; zeros behind them."""
     if at >= 8:
         return low >> np.uint64(8 * at - 64)
@@ -182,7 +179,7 @@ def _window(high: int, low: int, at: int) -> int:
 
 
 @kernel
-def write_number(out: NDArray[np.uint8], p: int, digits: int, scale: int, exponent: int) -> int:
+def write_number(out: Any, p: Any, digits: Any, scale: Any, exponent: Any) -> Any:
     """Write the number's wire text at `out[p]`; returns the index behind it.
 
     Exponent text is JavaScript's: `1.5e-7`. Bytes up to `p + TEXT_SPACE` may be overwritten.
@@ -191,7 +188,7 @@ def write_number(out: NDArray[np.uint8], p: int, digits: int, scale: int, expone
     if exponent != 0 or n > 16 or scale > 15:
         return _write_unusual(out, p, digits, scale, exponent, n)
     value = np.uint64(digits)
-    high = _ZEROS
+    high: Any = _ZEROS
     if n > 8:
         upper = value // np.uint64(100_000_000)
         value -= upper * np.uint64(100_000_000)
@@ -214,7 +211,7 @@ def write_number(out: NDArray[np.uint8], p: int, digits: int, scale: int, expone
 
 
 @kernel
-def _write_unusual(out: NDArray[np.uint8], p: int, digits: int, scale: int, exponent: int, n: int) -> int:
+def _write_unusual(out: Any, p: Any, digits: Any, scale: Any, exponent: Any, n: Any) -> Any:
     """`write_number` digit by digit: exponents, more than 16 digits, tiny units."""
     shift = n - 1 - scale
     if exponent != 0:
