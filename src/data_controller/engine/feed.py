@@ -6,6 +6,8 @@ import os
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from data_controller.control import (
     ALERTS_KEPT,
     AlertEvent,
@@ -92,7 +94,7 @@ class FeedBuilder:
     def mode(self, latch: LatchState) -> Mode:
         """The engine's mode: the worst of kill switch, journal and risk state."""
         pipeline = self._core.pipeline
-        if pipeline.setup is None or not pipeline.journal_ok:
+        if pipeline.setup is None or not pipeline.vitals.journal_ok:
             return "HALTED"
         return "REDUCING" if latch.active or pipeline.latched else "ACTIVE"
 
@@ -141,11 +143,21 @@ class FeedBuilder:
         pipeline = self._core.pipeline
         if pipeline.setup is None:
             return []
-        instruments = pipeline.tables.instruments
-        return [
-            PositionStat(exchange=instruments[i].venue, symbol=instruments[i].symbol, size=size, entry=entry)
-            for i, size, entry in pipeline.trader.open_positions()
-        ]
+        stats = []
+        for i in np.flatnonzero(pipeline.trader.portfolio["position"]):
+            held, instrument = pipeline.trader.portfolio[i], pipeline.tables.instruments[i]
+            size, entry, mark = float(held["position"]), float(held["average_price"]), float(held["mark"])
+            stats.append(
+                PositionStat(
+                    exchange=instrument.venue,
+                    symbol=instrument.symbol,
+                    size=size,
+                    entry=entry,
+                    mark=mark if mark == mark else None,
+                    unrealised=size * (mark - entry) if mark == mark else None,
+                )
+            )
+        return stats
 
 
 def timing_to_feed(timing: Timing) -> Histogram:

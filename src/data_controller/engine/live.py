@@ -193,7 +193,7 @@ class LiveEngine:
         chunk, count = self._first, 0
         push, step = self.recorder.push, self.core.step
         while chunk is not None and not self._stop.is_set():
-            data, offsets = memoryview(chunk.data), chunk.offsets.tolist()
+            data, offsets = chunk.data.data, chunk.offsets.tolist()
             columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
             for i, (kind, conn, recv_ns) in enumerate(columns):
                 if kind == Kind.CLOSED:
@@ -323,7 +323,9 @@ class LiveEngine:
     def reload(self, who: str) -> dict[str, Any]:
         """Read the config file again and swap the whole tree, or raise ConfigError and keep the old one."""
         if self.config_path is None:
-            raise ConfigError("expected an engine started with a config file, was started without one: nothing to reload")
+            raise ConfigError(
+                "expected an engine started with a config file, was started without one: nothing to reload"
+            )
         new = load(self.config_path)
         fixed = check_reload(self.config, new)
         if fixed:

@@ -24,6 +24,6 @@ class Models:
         wanted = catalogue_hash(config.features, load_parameters(config.features.parameters))
         key = (str(path), wanted + config.prediction.model_dump_json())
         if self._key != key or self.ladder is None:
-            self.ladder = Ladder(config.prediction, load(path, wanted, COLUMNS))
+            self.ladder = Ladder(config.prediction, load(path, wanted, list(COLUMNS)))
             self._key = key
         return self.ladder.bundle

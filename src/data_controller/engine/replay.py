@@ -54,7 +54,7 @@ def replay(
     paths: Iterable[Path],
     config: Config | None = None,
     out: Path | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Replay journals (directories or files) in the order given; `out` receives the tables. Returns the summary.
 
@@ -68,7 +68,7 @@ def replay(
             n = len(batch.recv_ns)
             runner.feed(batch, 0, n)
             if on_progress is not None:
-                on_progress(n)
+                on_progress({"event": "replayed", "frames": runner.pipeline.counters["frames"]})
         runner.finish()
     finally:
         if tables is not None:

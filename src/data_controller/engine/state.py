@@ -35,5 +35,7 @@ def load_state(state_dir: Path) -> dict[str, Any]:
             f"expected saved positions in {path}, was unreadable: {error}; restore it, or move it away to start flat"
         ) from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"expected saved positions in {path}, was {type(loaded).__name__}; move it away to start flat")
+        raise ConfigError(
+            f"expected saved positions in {path}, was {type(loaded).__name__}; move it away to start flat"
+        )
     return loaded

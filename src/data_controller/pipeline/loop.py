@@ -41,7 +41,7 @@ def run(
     books: NDArray[np.void],
     levels: NDArray[np.void],
     index: NDArray[np.void],
-    scratch: NDArray[np.void],
+    scratch: NDArray[np.uint8],
     routes: NDArray[np.void],
     acc: NDArray[np.void],
     feature_params: NDArray[np.void],

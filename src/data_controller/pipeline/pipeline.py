@@ -35,6 +35,21 @@ CONNECTIONS_PER_VENUE = 256
 MAX_SILENCE_NS = 6 * 3600 * SECOND_NS
 """After a longer hole in the records the grid starts anew: no window reaches across it."""
 
+COUNTERS = (
+    "frames",
+    "events",
+    "ticks",
+    "feature_rows",
+    "predictions",
+    "predictions_differ",
+    "decisions",
+    "controls",
+    "breaks",
+    "starts",
+    "bad_records",
+    "late_answers",
+)
+
 Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 _pulse = msgspec.json.Decoder(Pulse).decode
@@ -49,16 +64,14 @@ class Pipeline:
     `configure(start)` gives the Setup for a START record; a later START begins anew (the digests and `totals` go on).
     A tick's features are computed in slices: `pending`: `work()` has something to do; `advance()` finishes them
     before anything that they read can change. `recompute(question)` gives the outputs and validity that replay
-    digests and compares in place of a recorded answer. Bad frames raise nothing; a START that cannot be configured does.
+    digests and compares in place of a recorded answer. Bad frames raise nothing; a START that cannot be set up does.
     """
 
     def __init__(self, configure: Callable[[Start], Setup], recompute: Recompute | None = None) -> None:
         self._configure = configure
         self._recompute = recompute
         self.digests = Digests()
-        names = ("frames", "events", "ticks", "feature_rows", "predictions", "predictions_differ", "decisions")
-        names += ("controls", "breaks", "starts", "bad_records", "late_answers")
-        self.counters: dict[str, int] = dict.fromkeys(names, 0)
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.rows = Rows()
         self.setup: Setup | None = None  # None until the first START
         self.tables = Tables()
@@ -429,7 +442,7 @@ class Pipeline:
             answer.tick_ns,
             outputs,
             valid,
-            asked.all(axis=1).astype(np.uint8),
+            np.all(asked, axis=1).view(np.uint8),
             books.books,
             self.routes.primary,
             books.levels,
