@@ -18,6 +18,7 @@ from data_controller.features.state import FeatureState
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.proof import refresh
+from data_controller.market.rows import EVENT
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
 from data_controller.pipeline.digest import Digests
@@ -52,6 +53,10 @@ COUNTERS = (
 
 Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
+# Members of an enum are slow to name, and every record is compared.
+_START, _OPENED, _CLOSED, _FRAME = int(Kind.START), int(Kind.OPENED), int(Kind.CLOSED), int(Kind.FRAME)
+_PULSE, _ANSWER, _COMMAND = int(Kind.PULSE), int(Kind.ANSWER), int(Kind.COMMAND)
+
 _pulse = msgspec.json.Decoder(Pulse).decode
 _start = msgspec.json.Decoder(Start).decode
 _command = msgspec.json.Decoder(Command).decode
@@ -73,6 +78,7 @@ class Pipeline:
         self.digests = Digests()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.rows = Rows()
+        self._row_bytes = self.rows.array.view(np.uint8)
         self.setup: Setup | None = None  # None until the first START
         self.tables = Tables()
         self.decoders: list[Decoder] = []
@@ -148,8 +154,8 @@ class Pipeline:
     # records
 
     def _consume(self, batch: Batch, lo: int, end: int) -> int:
-        kind = batch.kind[lo]
-        if kind == Kind.FRAME:
+        kind = int(batch.kind[lo])
+        if kind == _FRAME:
             venue = int(batch.conn[lo]) // CONNECTIONS_PER_VENUE
             if not 0 <= venue < len(self.decoders):
                 self.counters["bad_records"] += 1
@@ -169,17 +175,17 @@ class Pipeline:
         if self.setup is not None and self.trader.next_due_ns < now_ns:
             self._pass_time(now_ns)
         self._seq = batch.first_seq + lo
-        if kind == Kind.START:
+        if kind == _START:
             self._on_start(_start(batch.payload(lo)))
         elif self.setup is None:
             self.counters["bad_records"] += 1
-        elif kind == Kind.PULSE:
+        elif kind == _PULSE:
             self._on_pulse(batch.payload(lo))
-        elif kind == Kind.ANSWER:
+        elif kind == _ANSWER:
             self._on_answer(_answer(batch.payload(lo)))
-        elif kind == Kind.OPENED or kind == Kind.CLOSED:
-            self._on_connection(int(batch.conn[lo]), kind == Kind.OPENED)
-        elif kind == Kind.COMMAND:
+        elif kind == _OPENED or kind == _CLOSED:
+            self._on_connection(int(batch.conn[lo]), kind == _OPENED)
+        elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
         return lo + 1
 
@@ -207,13 +213,13 @@ class Pipeline:
         if len(self.tables.channels) != self.routes.channels:
             self._grow()
         array, hi = self.rows.array, self.rows.stop
-        self.digests.events.add(array[:hi], hi)
+        self.digests.events.add_bytes(self._row_bytes[: hi * EVENT.itemsize], hi)
         self.counters["events"] += hi
         books, features, lo = self.books, self.features, 0
         while lo < hi:
             end = hi
             due_ns = self.trader.next_due_ns
-            if array[hi - 1]["recv_ns"] > due_ns:
+            if self.now_ns > due_ns:  # the last row may be later: look
                 end = first_row_later(array, lo, hi, due_ns)
                 if end == lo:
                     self._pass_time(int(array[lo]["recv_ns"]))

@@ -35,9 +35,7 @@ class Routes:
             if instrument not in best or rank < best[instrument]:
                 best[instrument] = rank
                 self.primary[instrument] = row
-        for row in self.primary:
-            if row >= 0:
-                self.array["primary"][row] = 1
+        self.array["primary"][self.primary[self.primary >= 0]] = 1
 
     def instrument_named(self, name: str) -> int:
         """Row of the instrument `venue:symbol`, -1 where it is not (yet) known."""
