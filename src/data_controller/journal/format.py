@@ -71,13 +71,15 @@ class SegmentName:
         return cls(match["name"], int(match["run"]), int(match["number"]), match["open"] is not None)
 
 
-def _metadata_crc(metadata: dict[str, str]) -> int:
-    return zlib.crc32("\n".join(f"{key}={metadata[key]}" for key in sorted(metadata)).encode())
+def _header_crc(schema: pa.Schema, metadata: dict[str, str]) -> int:
+    lines = [f"{key}={metadata[key]}" for key in sorted(metadata)]
+    lines += [f"{column.name}:{column.type}:{column.nullable}" for column in schema]
+    return zlib.crc32("\n".join(lines).encode())
 
 
 def with_header(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
-    """`schema` with `metadata` and its checksum; `kind` and `version` are the keys every segment has."""
-    return schema.with_metadata({**metadata, "crc": f"{_metadata_crc(metadata):08x}"})
+    """`schema` with `metadata` and a checksum over both; `kind` and `version` are the keys every segment has."""
+    return schema.with_metadata({**metadata, "crc": f"{_header_crc(schema, metadata):08x}"})
 
 
 def header_of(schema: pa.Schema) -> dict[str, str] | None:
@@ -87,7 +89,7 @@ def header_of(schema: pa.Schema) -> dict[str, str] | None:
         crc = int(metadata.pop("crc"), 16)
     except (KeyError, ValueError):
         return None
-    return metadata if crc == _metadata_crc(metadata) else None
+    return metadata if crc == _header_crc(schema, metadata) else None
 
 
 def version_of(header: dict[str, str], file: object) -> Version:
