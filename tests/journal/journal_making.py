@@ -38,7 +38,7 @@ ROWS: list[Row] = [
     (Kind.FRAME, 0, T0 + 4_500, b'[17,"hb",2]'),
     (Kind.PULSE, NO_CONNECTION, T0 + 100_000_000, b""),
     (Kind.FRAME, 0, T0 + 100_000_001, bytes(range(0, 256, 8))),
-    (Kind.CLOSED, 0, T0 + 200_000_000, "the peer went away – 1006".encode()),
+    (Kind.CLOSED, 0, T0 + 200_000_000, "the peer went away \u2013 1006".encode()),
 ]
 SETTINGS = JournalSettings(arena_bytes=1 << 14, arena_records=256, arenas=4, min_free_bytes=0, segment_bytes=1 << 16)
 

@@ -1,4 +1,4 @@
-"""Recovery: whatever ended the last writer, the journal opens, its whole batches are there, and no number is used twice."""
+"""Recovery: whatever ended the last writer, its whole batches are there, and no run number is used twice."""
 
 from __future__ import annotations
 
