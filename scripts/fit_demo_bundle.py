@@ -2,9 +2,10 @@
 
     python scripts/fit_demo_bundle.py --features DIR --out DIR
 
-DIR holds the table `features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon: ridge
-for the mean of the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic regression for
-P(up) and P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
+DIR holds the table `features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon:
+ridge for the mean of the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic
+regression for P(up) and P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is
+of the later part.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def audit_rows(
     """`decisions` (DECISION, of one Trader call) as rows of `audit_dtype`, a copy.
 
     `limits` is LIMITS [1]; `features` and `features_valid` are [instruments, features], `outputs` [instruments,
-    horizons, 4]: what the decisions used. The hashes are hexadecimal SHA-256, or empty. Raises ValueError on other hashes.
+    horizons, 4]: what the decisions used. The hashes are hexadecimal SHA-256, or empty; ValueError on others.
     """
     rows = np.zeros(len(decisions), audit_dtype(features.shape[1], outputs.shape[1]))
     for name in _DECISION_FIELDS:

@@ -143,11 +143,10 @@ def _open_row(
 def _value(row: Any, books: NDArray[Any], levels: NDArray[Any], terms: Any, outputs: Any, horizons_s: Any) -> None:
     """Put the best horizon and side into `row`; without depth or with a bad number no candidate is left."""
     book = books[row["book"]]
-    held = row["position"]
     best = -math.inf
     for s in range(2):
         side = 1 - 2 * s
-        if side < 0 and not (held > 0.0 or terms["allow_short"] == 1):
+        if side < 0 and not (row["position"] > 0.0 or terms["allow_short"] == 1):
             continue
         size, half, slip_in, slip_out = round_trip(book, levels, side, terms["stake_quote"])
         cost = 2.0 * terms["fee_bps"] + 2.0 * half + slip_in + slip_out + terms["latency_drift_bps"]
@@ -156,27 +155,27 @@ def _value(row: Any, books: NDArray[Any], levels: NDArray[Any], terms: Any, outp
         for h in range(outputs.shape[0]):
             p = float(outputs[h, s])
             q = float(outputs[h, 1 - s])
-            sd = float(outputs[h, 3])
-            gain, loss = moves(side * float(outputs[h, 2]), sd)
+            gain, loss = moves(side * float(outputs[h, 2]), float(outputs[h, 3]))
             ev, p_low = expected_value(p, q, gain, loss, cost, terms["probability_haircut"])
-            if ev > best:
-                best = ev
-                row["side"] = side
-                row["horizon"] = h
-                row["horizon_s"] = horizons_s[h]
-                row["p"] = p
-                row["p_low"] = p_low
-                row["mean_bps"] = outputs[h, 2]
-                row["sd_bps"] = sd
-                row["gain_bps"] = gain
-                row["loss_bps"] = loss
-                row["ev_bps"] = ev
-                row["cost_bps"] = cost
-                row["half_spread_bps"] = half
-                row["slippage_in_bps"] = slip_in
-                row["slippage_out_bps"] = slip_out
-                row["size"] = size
-                row["stake_quote"] = terms["stake_quote"]
+            if not ev > best:
+                continue
+            best = ev
+            row["side"] = side
+            row["horizon"] = h
+            row["horizon_s"] = horizons_s[h]
+            row["p"] = p
+            row["p_low"] = p_low
+            row["mean_bps"] = outputs[h, 2]
+            row["sd_bps"] = outputs[h, 3]
+            row["gain_bps"] = gain
+            row["loss_bps"] = loss
+            row["ev_bps"] = ev
+            row["cost_bps"] = cost
+            row["half_spread_bps"] = half
+            row["slippage_in_bps"] = slip_in
+            row["slippage_out_bps"] = slip_out
+            row["size"] = size
+            row["stake_quote"] = terms["stake_quote"]
 
 
 @kernel
