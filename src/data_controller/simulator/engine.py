@@ -11,17 +11,17 @@ from data_controller.simulator.matching import best
 from data_controller.simulator.numbers import below, exponential, value
 from data_controller.simulator.orderflow import advance_latent, step
 from data_controller.simulator.state import ASK, BID, BOOK, TAPE, TE, TRADES
-from data_controller.simulator.wire import FRAME_MAX, send_heartbeat, send_tu, send_trade, update_book
+from data_controller.simulator.wire import FRAME_MAX, send_heartbeat, send_trade, send_tu, update_book
 
 SECOND = 1_000_000_000
 HEARTBEAT_NS = 15 * SECOND
 FRAMES_PER_CHANNEL = 600
-"""Frames that one event can make on one channel at most: 2 × 250 entries out or changed, trades, a checksum."""
+"""Frames that one event can make on one channel at most: 2 * 250 entries out or changed, trades, a checksum."""
 _BYTES_PER_FRAME = 128
 
 
 @kernel
-def has_room(state: Any, channels: int) -> bool:
+def has_room(state: Any, channels: int) -> Any:
     """True where the arena takes one more event's frames on that many channels."""
     clock = state.clock[0]
     frames = channels * FRAMES_PER_CHANNEL

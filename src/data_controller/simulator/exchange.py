@@ -315,7 +315,7 @@ class Exchange:
         What changed meanwhile is sent at the next event; with `catch_up` False it is never sent.
         """
         channels = self._state.channels
-        for row in np.flatnonzero((channels["active"] == 1) & (channels["conn"] == conn)):
+        for row in np.flatnonzero((channels["active"] == 1) & (channels["conn"] == conn)).tolist():
             if chan_ids is not None and int(channels[row]["chan_id"]) not in chan_ids:
                 continue
             channels[row]["muted"] = int(muted)
@@ -385,7 +385,11 @@ class Exchange:
             self._state = layout.grown(self._state, 2 * len(self._state.channels), len(self._state.connections))
             row = len(self._state.channels) - 1
         channel = self._state.channels[row]
-        channel["instrument"], channel["precision"], channel["length"] = self._row(symbol), _PRECISIONS[precision], length
+        channel["instrument"], channel["precision"], channel["length"] = (
+            self._row(symbol),
+            _PRECISIONS[precision],
+            length,
+        )
         sides: list[list[tuple[str, str, str]]] = []
         for side in (0, 1):
             n = look(self._state, row, side)

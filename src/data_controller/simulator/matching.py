@@ -20,7 +20,7 @@ def key_of(k: int, side: int) -> int:
 
 
 @kernel
-def best(state: Any, i: int, side: int) -> int:
+def best(state: Any, i: int, side: int) -> Any:
     """Grid price of the best level of a side that is not empty."""
     key = state.levels[i, side, 0].key
     return key if side == ASK else -key
@@ -182,6 +182,6 @@ def take(state: Any, i: int, buys: bool, amount: int, limit_k: int) -> int:
 
 
 @kernel
-def room(state: Any, i: int, side: int) -> bool:
+def room(state: Any, i: int, side: int) -> Any:
     """True where the side can take another order."""
     return state.n_orders[i, side] < ORDERS_MAX

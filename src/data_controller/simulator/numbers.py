@@ -1,7 +1,7 @@
 """Prices, amounts and chance of the simulated market: whole numbers in, the exchange's number text out.
 
 A price is a *grid index*: consecutive indices are consecutive legal prices. Bitfinex allows five significant digits
-and at most eight decimals, so index `k` below 100,000 is `k` × 1e-8, and above it each power of ten has 90,000
+and at most eight decimals, so index `k` below 100,000 is `k` * 1e-8, and above it each power of ten has 90,000
 prices (mantissa 10000..99999). An amount is a whole number of 1e-8. Number text follows JavaScript's rules
 (ECMA-262, Number::toString): no trailing zeros, exponent form below 1e-6. Only operations that IEEE 754 rounds
 exactly are used, so a seed gives the same market on every machine.
@@ -58,7 +58,7 @@ def uniform(rng: Any) -> float:
 
 
 @kernel
-def below(rng: Any, n: int) -> int:
+def below(rng: Any, n: int) -> Any:
     """A whole number in 0..n-1."""
     return np.int64(uniform(rng) * n)
 
@@ -79,7 +79,7 @@ def normal(rng: Any) -> float:
 
 
 @kernel
-def exponential(rng: Any) -> float:
+def exponential(rng: Any) -> Any:
     """Deviate of the unit exponential distribution, from the quantile table with linear interpolation."""
     u = uniform(rng) * 4095.0
     i = np.int64(u)
@@ -88,14 +88,14 @@ def exponential(rng: Any) -> float:
 
 
 @kernel
-def lognormal(rng: Any) -> float:
+def lognormal(rng: Any) -> Any:
     """Deviate of the lognormal distribution with median 1 and sigma 1.1."""
     return LOGNORMAL[np.int64(uniform(rng) * 4096.0)] * 1e-6
 
 
 @kernel
 def mantissa(k: int) -> int:
-    """Digits of grid price `k`: price = mantissa × 10**exponent."""
+    """Digits of grid price `k`: price = mantissa * 10**exponent."""
     if k < _FIRST:
         return k
     return 10_000 + (k - _FIRST) % DECADE
@@ -111,7 +111,7 @@ def exponent(k: int) -> int:
 
 @kernel
 def grid(digits: int, power: int) -> int:
-    """Grid index of digits × 10**power; `digits` has at most five digits (100000 is taken as 10000 × 10)."""
+    """Grid index of digits * 10**power; `digits` has at most five digits (100000 is taken as 10000 * 10)."""
     if digits >= 100_000:
         digits //= 10
         power += 1
@@ -182,7 +182,7 @@ def write_int(buf: Any, pos: int, number: int) -> int:
 
 @kernel
 def write_number(buf: Any, pos: int, digits: int, power: int) -> int:
-    """Write digits × 10**power as JavaScript would; returns the position after. `digits` < 2**53 keeps it exact."""
+    """Write digits * 10**power as JavaScript would; returns the position after. `digits` < 2**53 keeps it exact."""
     if digits == 0:
         buf[pos] = 48
         return pos + 1
@@ -239,7 +239,7 @@ def write_number(buf: Any, pos: int, digits: int, power: int) -> int:
 
 
 def text(digits: int, power: int) -> str:
-    """The exchange's text of digits × 10**power, in plain Python: a second reading beside `write_number`."""
+    """The exchange's text of digits * 10**power, in plain Python: a second reading beside `write_number`."""
     sign = "-" if digits < 0 else ""
     body = str(abs(digits))
     if body == "0":

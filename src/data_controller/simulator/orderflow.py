@@ -25,7 +25,7 @@ from data_controller.simulator.state import ASK, BID
 _PULL_PER_S = 1.0 / 43_200.0  # the fair price is drawn to its anchor over half a day
 _STEP_MAX = 0.9  # grid steps that the fair price's noise may move between two events of its instrument
 _TAKEN = 0.25  # chance that an event on a mispriced instrument is an informed order
-_BARE = 45  # near levels below which makers fill a side first and cancel nothing there
+_BARE = 32  # near levels below which makers fill a side first and cancel nothing there
 _NEAR = 100
 _REACH = 9.0  # mean distance in grid steps at which makers rest near orders
 
@@ -110,7 +110,7 @@ def place(state: Any, i: int, fair: float) -> None:
     ka = best(state, i, ASK)
     bids = near(state, i, BID)
     asks = near(state, i, ASK)
-    side = BID if uniform(rng) * (bids + asks) < asks else ASK
+    side = BID if uniform(rng) * (bids * bids + asks * asks) < asks * asks else ASK
     if min(bids, asks) < _BARE:
         side = BID if bids < asks else ASK
     if not room(state, i, side):
@@ -203,8 +203,9 @@ def step(state: Any, i: int) -> None:
     elif v < 0.19:
         amend(state, i)
     else:
-        population = state.n_orders[i, BID] + state.n_orders[i, ASK]
-        if uniform(rng) * 4.0 * state.clock[0].depth < 4.0 * state.clock[0].depth - population:
+        # As many leave as come where each side holds `depth` orders.
+        crowd = 0.5 * (state.n_orders[i, BID] + state.n_orders[i, ASK]) / state.clock[0].depth
+        if uniform(rng) > 0.5 * crowd * crowd:
             place(state, i, fair)
         else:
             cancel(state, i, fair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,9 @@ TRADE = np.dtype([("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")
 CANDLE = np.dtype(
     [("mts", "<i8"), ("open", "<i8"), ("close", "<i8"), ("high", "<i8"), ("low", "<i8"), ("volume", "<i8")]
 )
-PENDING_TU = np.dtype([("due_ns", "<i8"), ("instrument", "<i8"), ("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")])
+PENDING_TU = np.dtype(
+    [("due_ns", "<i8"), ("instrument", "<i8"), ("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")]
+)
 
 CHANNEL = np.dtype(
     [
@@ -168,7 +170,7 @@ def allocate(instruments: int, rows: int, slots: int, frames: int, data: int) ->
 def grown(state: State, rows: int, slots: int) -> State:
     """The same state with room for more channels and connections."""
 
-    def wider(array: NDArray[np.generic], n: int) -> NDArray[np.generic]:
+    def wider(array: NDArray[Any], n: int) -> NDArray[Any]:
         out = np.zeros((n, *array.shape[1:]), array.dtype)
         out[: len(array)] = array
         return out

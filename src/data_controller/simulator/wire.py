@@ -28,7 +28,7 @@ from data_controller.simulator.state import (
 )
 
 FRAME_MAX = 1 << 15
-"""Bytes that one frame may need at most: a raw snapshot of 2 × 250 orders, 60 bytes each."""
+"""Bytes that one frame may need at most: a raw snapshot of 2 * 250 orders, 60 bytes each."""
 CHECKSUM_LEVELS = 25
 
 
@@ -51,16 +51,13 @@ CRC: NDArray[np.uint32] = _crc_tables()
 
 
 @kernel
-def crc32(buf: Any, start: int, stop: int) -> int:
+def crc32(buf: Any, start: int, stop: int) -> Any:
     """CRC-32 of `buf[start:stop]`, unsigned."""
     crc = np.int64(0xFFFFFFFF)
     i = start
     while i + 4 <= stop:
         word = crc ^ (
-            np.int64(buf[i])
-            | np.int64(buf[i + 1]) << 8
-            | np.int64(buf[i + 2]) << 16
-            | np.int64(buf[i + 3]) << 24
+            np.int64(buf[i]) | np.int64(buf[i + 1]) << 8 | np.int64(buf[i + 2]) << 16 | np.int64(buf[i + 3]) << 24
         )
         crc = np.int64(
             CRC[3, word & 255] ^ CRC[2, (word >> 8) & 255] ^ CRC[1, (word >> 16) & 255] ^ CRC[0, (word >> 24) & 255]
@@ -162,7 +159,7 @@ def write_entry(buf: Any, pos: int, raw: bool, key: int, ref: int, amount: int, 
 
 
 @kernel
-def look(state: Any, row: int, side: int) -> int:
+def look(state: Any, row: int, side: int) -> Any:
     """Put what a channel's window should hold now into `fresh[side]`, best first; returns the number of entries.
 
     An entry is (key, amount, count), raw (key, amount, id).
@@ -202,12 +199,12 @@ def look(state: Any, row: int, side: int) -> int:
 
 
 @kernel
-def holds(view: Any, n: int, order_id: int) -> bool:
+def holds(view: Any, n: int, order_id: int) -> Any:
     """True where a raw window holds that order id."""
+    found = False
     for j in range(n):
-        if view[j].count == order_id:
-            return True
-    return False
+        found |= view[j].count == order_id
+    return found
 
 
 @kernel
@@ -252,9 +249,7 @@ def update_book(state: Any, row: int) -> None:
                     a += 1
                     continue
                 same = a < m and was[a].key == view[b].key and (not raw or was[a].count == view[b].count)
-                if changes == 1 and not (
-                    same and was[a].amount == view[b].amount and was[a].count == view[b].count
-                ):
+                if changes == 1 and not (same and was[a].amount == view[b].amount and was[a].count == view[b].count):
                     pos = begin(state, row)
                     pos = write_entry(state.data, pos, raw, view[b].key, view[b].count, view[b].amount, side)
                     finish(state, row, UPDATE, pos)
@@ -297,10 +292,7 @@ def checksum(state: Any, row: int) -> int:
             if j >= state.n_windows[row, side]:
                 continue
             entry = state.windows[row, side, j]
-            if raw:
-                pos = write_int(buf, pos, entry.count)
-            else:
-                pos = write_price(buf, pos, key_of(entry.key, side))
+            pos = write_int(buf, pos, entry.count) if raw else write_price(buf, pos, key_of(entry.key, side))
             buf[pos] = 58
             pos = write_number(buf, pos + 1, -entry.amount if side == ASK else entry.amount, AMOUNT_EXPONENT)
             buf[pos] = 58
