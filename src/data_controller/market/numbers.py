@@ -102,7 +102,8 @@ def _scan_unusual(data: Any, first: Any, p: Any, end: Any, digits: Any, whole: A
             exponent = -exponent
             flags |= EXPONENT
     if significant == 0:
-        return np.int64(p), np.int64(0), np.int64(0), np.int64(0), negative
+        zeros = scale if exponent == 0 and scale <= MAX_SCALE else np.int64(0)
+        return np.int64(p), np.int64(0), zeros, np.int64(0), negative
     magnitude = significant - scale + exponent
     if magnitude > MAX_DIGITS:
         return np.int64(p), np.int64(0), np.int64(0), flags | ABSURD, negative
@@ -152,7 +153,8 @@ def to_float(digits: Any, scale: Any) -> Any:
 def count_digits(digits: Any) -> Any:
     """Decimal digits of a non-negative number below 10**18; 1 for 0."""
     # 1233 / 4096 is log10(2) from above, near enough for 60 bits: the guess is right or one too small.
-    guess = (bit_length(np.uint64(digits | 1)) * 1233) >> 12
+    digits |= 1
+    guess = (bit_length(np.uint64(digits)) * 1233) >> 12
     return guess + (1 if digits >= _TENS[guess] else 0)
 
 
@@ -171,11 +173,11 @@ def _eight(value: Any) -> Any:
 
 @kernel
 def _window(high: Any, low: Any, at: Any) -> Any:
-    """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; zeros behind them."""
-    if at >= 8:
-        return low >> np.uint64(8 * at - 64)
-    shift = np.uint64(8 * at)
-    return (high >> shift) | ((low << np.uint64(1)) << (np.uint64(63) - shift))
+    """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; anything behind them."""
+    first = low if at >= 8 else high
+    second = np.uint64(0) if at >= 8 else low
+    shift = np.uint64(8 * at & 63)
+    return (first >> shift) | ((second << np.uint64(1)) << (np.uint64(63) - shift))
 
 
 @kernel
@@ -187,26 +189,21 @@ def write_number(out: Any, p: Any, digits: Any, scale: Any, exponent: Any) -> An
     n = count_digits(digits)
     if exponent != 0 or n > 16 or scale > 15:
         return _write_unusual(out, p, digits, scale, exponent, n)
+    # No branch depends on the number from here on: lengths are as good as random, and a wrong guess costs more than
+    # the stores that nobody needed.
     value = np.uint64(digits)
-    high: Any = _ZEROS
-    if n > 8:
-        upper = value // np.uint64(100_000_000)
-        value -= upper * np.uint64(100_000_000)
-        high = _eight(upper)
-    low = _eight(value)
+    upper = value // np.uint64(100_000_000)
+    high = _eight(upper)
+    low = _eight(value - upper * np.uint64(100_000_000))
     whole = max(n - scale, 1)
     point = 16 - scale
     store_word(out, np.int64(p), _window(high, low, point - whole))
-    if whole > 8:
-        store_word(out, np.int64(p + 8), _window(high, low, point - whole + 8))
+    store_word(out, np.int64(p + 8), _window(high, low, point - whole + 8))
     p += whole
-    if scale == 0:
-        return p
     out[p] = 46
-    p += 1
+    p += np.int64(scale > 0)
     store_word(out, np.int64(p), _window(high, low, point))
-    if scale > 8:
-        store_word(out, np.int64(p + 8), _window(high, low, point + 8))
+    store_word(out, np.int64(p + 8), _window(high, low, point + 8))
     return p + scale
 
 
