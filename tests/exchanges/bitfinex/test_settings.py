@@ -25,6 +25,10 @@ def test_the_defaults_ask_for_one_book_trades_and_ticker() -> None:
         ({"books": [{"frequency": "F2"}]}, "expected F0 or F1, was F2"),
         ({"instruments": ["btcusd"]}, "expected symbols as Bitfinex writes them (tBTCUSD, tETH2X:ETH), was 'btcusd'"),
         ({"instruments": ["tBTCUSD", "tBTCUSD"]}, "expected each entry once, was twice: tBTCUSD"),
+        (
+            {"instruments": [f"tX{i:04d}USD" for i in range(129)], "max_channels_per_connection": 3},
+            "expected at most 128 connections, was 129: 129 instruments of 3 channels, 3 channels a connection",
+        ),
         ({"candles": ["2m"]}, "was '2m'"),
         ({"max_channels_per_connection": 26}, "less than or equal to 25"),
         ({"url": "https://example.org"}, "^wss?://"),

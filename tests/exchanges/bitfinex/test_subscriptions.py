@@ -121,6 +121,31 @@ def test_another_protocol_version_is_alerted() -> None:
     assert (alert.severity, alert.name) == ("critical", "bitfinex_version")
 
 
+def test_an_info_without_a_version_is_not_taken_for_another_one() -> None:
+    assert _book_rig(1).row(Control.INFO, price=0, size=20000) == []
+
+
+def test_reloads_faster_than_old_channels_go_leave_out_aloud_what_finds_no_room() -> None:
+    rig = Rig(max_channels_per_connection=1, trades=False, tickers=False)
+    waiting: list[Any] = []  # the venue is slow to let go
+    for i in range(3):
+        _reload(rig, instruments=tuple(f"tX{i}{n:04d}USD" for n in range(128)))
+        rig.connect()
+        while rig.inbox:
+            if rig.inbox[0][1]["event"] == "unsubscribe":
+                waiting.append(rig.inbox.pop(0))
+            else:
+                rig.answer()
+    assert [a.name for a in rig.alerts] == ["bitfinex_channels_left_out"]
+    assert len(rig.slots()) == 256
+    rig.inbox += waiting
+    rig.settle()
+    _reload(rig)
+    rig.settle()
+    assert rig.live_everywhere()
+    assert len(rig.subscribed) == 128
+
+
 # Resync
 
 
@@ -285,6 +310,15 @@ def test_an_unsubscribe_without_an_answer_is_repeated_and_its_refusal_is_an_answ
     assert rig.states() == ["SUBSCRIBING", "LIVE"]
     rig.settle()
     assert rig.live_everywhere()
+
+
+def test_an_unsubscribe_that_failed_by_id_is_an_answer_for_that_channel() -> None:
+    rig = _book_rig(2)
+    rig.broken(0, BrokenBy.CHECKSUM)
+    rig.broken(1, BrokenBy.CHECKSUM)
+    rig.row(Control.ERROR, price=0, size=rig.chan_id(1))
+    assert rig.states() == ["UNSUBSCRIBING", "SUBSCRIBING"]
+    assert rig.row(Control.ERROR, price=0, size=12345) == []
 
 
 # Refusals
@@ -478,6 +512,16 @@ def test_a_book_without_its_snapshot_is_asked_for_again() -> None:
     rig.book(1, proof=Proof.PROVED, snapshot_ns=rig.now_ns, updated_ns=rig.now_ns)
     assert rig.pulse(9.9) == []
     assert rig.pulse(0.1) == [Send(0, requests.unsubscribe(rig.chan_id(0)))]
+
+
+def test_an_answer_told_twice_empties_the_book_and_gives_its_snapshot_time_again() -> None:
+    rig = _book_rig(1)
+    rig.book(0, proof=Proof.EMPTY, snapshot_ns=rig.now_ns)
+    rig.now_ns += 60 * S
+    rig.last_recv_ns[:] = rig.now_ns
+    rig.row(Control.SUBSCRIBED, channel=0, price=rig.chan_id(0))
+    assert rig.pulse(9.9) == []
+    assert len(_unsubscribes(rig.pulse(0.1))) == 1
 
 
 def test_a_broken_book_that_nobody_reported_is_asked_for_again() -> None:
