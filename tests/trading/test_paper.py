@@ -68,15 +68,13 @@ steps = st.lists(
 )
 
 
-@given(steps, st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_the_paper_account_agrees_with_exact_arithmetic_and_conserves_cash(script: list, allow_short: bool) -> None:
+def play(script: list, allow_short: bool) -> dict[str, int]:
+    """Run `script` on a Trader and on an Account side by side, compare at each step; the Trader's counters."""
     trading = terms(fee_bps=FEE_BPS, latency_ms=100, allow_short=allow_short, start_equity_quote=START)
     trader = open_trader(1, (60,), trading, max_spread_bps=1e4, max_daily_loss_quote=1e6, max_drawdown_quote=1e6)
     books, account, now, seq = Books(1), Account(), T0, 0
-    bids: list = []
-    asks: list = []
-    usable = False
+    bids, asks, usable = [(99.9, 4.0)], [(100.1, 4.0)], True
+    books.put(0, bids, asks, usable)
     names = set()
     for action, *given_ in script:
         seq += 1
@@ -125,6 +123,38 @@ def test_the_paper_account_agrees_with_exact_arithmetic_and_conserves_cash(scrip
     if account.position:
         value += float(account.position) * trader.portfolio[0]["mark"]
     assert trader.risk[0]["equity"] == pytest.approx(value, abs=1e-7)
+    return trader.counters
+
+
+@given(steps, st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_the_paper_account_agrees_with_exact_arithmetic_and_conserves_cash(script: list, allow_short: bool) -> None:
+    play(script, allow_short)
+
+
+def test_the_comparison_with_exact_arithmetic_sees_every_kind_of_order_and_fill() -> None:
+    rng = np.random.default_rng(5)
+
+    def ladder(step: int) -> list[tuple[float, float]]:
+        gaps = np.cumsum(rng.integers(1, 12, rng.integers(0, 5)))
+        return [(100 + step * int(g) / 64, int(rng.integers(1, 60)) / 64) for g in gaps]
+
+    seen: dict[str, int] = {}
+    for _ in range(20):
+        script: list = []
+        for _ in range(60):
+            if rng.random() < 0.5:
+                script.append(("book", ladder(-1), ladder(1), rng.random() < 0.9))
+            script.append(("tick", float(rng.choice([0.05, 0.95])), False))
+            script.append(("wait", int(rng.choice([100 * MS, 900 * MS, 61 * S]))))
+            if rng.random() < 0.2:
+                script.append(("watch", Reason(int(rng.integers(1, 3)))))
+        for name, count in play(script, bool(rng.random() < 0.5)).items():
+            seen[name] = seen.get(name, 0) + count
+    for name in ("fills", "fills_partial", "orders_rejected"):
+        assert seen[name] > 20, name
+    for reason in ("entry", "exit", "stop", "take_profit", "time_out"):
+        assert seen[f"orders_{reason}"] > 5, reason
 
 
 def test_positions_average_in_realise_out_and_turn_through_zero() -> None:
