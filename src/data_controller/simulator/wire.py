@@ -282,7 +282,7 @@ def send_check(state: Any, row: int) -> None:
 
 
 @kernel
-def checksum(state: Any, row: int) -> int:
+def checksum(state: Any, row: int) -> Any:
     """CRC-32 over the best 25 entries a side of a channel's window, as the exchange's documents have it."""
     raw = state.channels[row].precision == RAW
     buf = state.scratch
