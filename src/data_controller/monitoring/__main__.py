@@ -121,7 +121,7 @@ async def _serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
-            limit_concurrency=200,
+            limit_concurrency=512,
         )
     )
     loop = asyncio.get_running_loop()

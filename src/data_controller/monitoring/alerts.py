@@ -123,6 +123,8 @@ def conditions(view: View, limits: MonitoringSettings) -> Conditions:
     for name, finding in found.items():
         if finding.state == "ok" or name == "latch":
             continue
+        if name == "engine" and view.feed is None and view.watched_s < limits.feed_failed_s:
+            continue  # it may be about to start
         if engine_failed and name not in ("engine", "disk", "memory"):
             continue
         if starting and finding.state == "degraded" and name not in ("disk", "memory"):

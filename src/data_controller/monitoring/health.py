@@ -111,7 +111,7 @@ def _latch(view: View) -> Finding:
 def _machine(view: View, limits: MonitoringSettings) -> dict[str, Finding]:
     disk, memory = view.machine.disk_free_bytes, view.machine.memory_free_ratio
     return {
-        "disk": _below(disk, limits.disk_free_degraded_bytes, limits.disk_free_failed_bytes, "bytes free"),
+        "disk": _below(disk, limits.disk_free_degraded_bytes, limits.disk_free_failed_bytes, "of disk free"),
         "memory": _below(
             memory, limits.memory_free_degraded_ratio, limits.memory_free_failed_ratio, "of memory available"
         ),
@@ -121,12 +121,16 @@ def _machine(view: View, limits: MonitoringSettings) -> dict[str, Finding]:
 def _below(value: float | None, degraded: float, failed: float, what: str) -> Finding:
     if value is None:
         return Finding("degraded", f"{what}: cannot be measured")
-    text = f"{value:,} {what}" if isinstance(value, int) else f"{value:.1%} {what}"
+    text = f"{_amount(value)} {what}"
     if value < failed:
-        return Finding("failed", f"{text}, expected at least {failed:,}")
+        return Finding("failed", f"{text}, expected at least {_amount(failed)}")
     if value < degraded:
-        return Finding("degraded", f"{text}, expected at least {degraded:,}")
+        return Finding("degraded", f"{text}, expected at least {_amount(degraded)}")
     return Finding("ok", text)
+
+
+def _amount(value: float) -> str:
+    return f"{value / (1 << 30):,.1f} GiB" if isinstance(value, int) else f"{value:.1%}"
 
 
 def _of_feed(feed: Feed, limits: MonitoringSettings) -> dict[str, Finding]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,8 @@ class Monitor:
         self._heard_id = 0
         self._machine = Machine()
         self._machine_ns = 0
+        self._began_ns = time.monotonic_ns()
+        self.failures = 0  # looks that ended in an error
 
     def apply(self, settings: MonitoringSettings) -> None:
         """Use other thresholds from now on."""
@@ -59,12 +63,25 @@ class Monitor:
 
     async def _follow(self) -> None:
         async for feed in self.client.feeds():
-            self.take(feed, time.monotonic_ns(), time.time_ns())
+            with self._surviving():
+                self.take(feed, time.monotonic_ns(), time.time_ns())
 
     async def _look(self) -> None:
         while True:
-            self.look()
+            with self._surviving():
+                self.look()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Go on after an error in here: nobody restarts the monitor under `run`. It is said, once, as an alert."""
+        try:
+            yield
+        except Exception as error:
+            self.failures += 1
+            if self.failures == 1:
+                text = f"the monitor itself failed: {error!r}"
+                self._deliver([AlertEvent(id=0, t_ns=time.time_ns(), severity="critical", name="monitor", text=text)])
 
     def take(self, feed: Feed, mono_ns: int, now_ns: int) -> None:
         """Count one feed, and hear the alerts in it that are new."""
@@ -102,6 +119,7 @@ class Monitor:
             error=self.client.error,
             rates=self.rates.rates(time.monotonic_ns()),
             machine=self._measure(),
+            watched_s=(time.monotonic_ns() - self._began_ns) / 1e9,
             feeds=self.feeds,
             connections=self.client.connections,
             alerts_lost=self.alerts_lost,

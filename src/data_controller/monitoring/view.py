@@ -32,6 +32,7 @@ class View:
     error: str = ""  # why there is no connection
     rates: dict[ChannelKey, float] = field(default_factory=dict)  # frames a second
     machine: Machine = Machine()
+    watched_s: float = 3600.0  # how long the monitor has been looking
     feeds: int = 0
     connections: int = 0
     alerts_lost: int = 0
