@@ -30,9 +30,11 @@ from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
 from data_controller.killswitch.settings import KillSwitchSettings
 from data_controller.market.settings import ProofSettings
+from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.prediction.settings import PredictionSettings
 from data_controller.settings import Secret, Section, restart
 from data_controller.trading.settings import RiskSettings, TradingSettings
+from data_controller.web.settings import WebSettings
 
 __all__ = ["Config", "InvalidConfig", "Problem", "check_reload", "leaves", "load", "parse", "schema"]
 
@@ -65,6 +67,8 @@ class Config(Section):
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
     journal: JournalSettings = _section(JournalSettings, "how records become durable, and what disk they may use")
     killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
+    monitoring: MonitoringSettings = _section(MonitoringSettings, "the monitor: health, metrics and alerts")
+    web: WebSettings = _section(WebSettings, "where the monitor serves")
 
     @property
     def hash(self) -> str:
