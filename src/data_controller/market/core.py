@@ -144,7 +144,9 @@ def _check(row: np.void, book: np.void, levels: NDArray[np.void], scratch: NDArr
     """Compare the venue's checksum with the book's own."""
     if book.proof == _EMPTY or book.proof == _BROKEN or book.checksum_rule == _NO_RULE:
         return NOTHING
-    own = bitfinex_checksum(np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch)
+    own = bitfinex_checksum(
+        np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch
+    )
     if own != row.ref:
         book.checks_bad += 1
         break_book(book, _BY_CHECKSUM, row.recv_ns)

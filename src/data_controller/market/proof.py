@@ -107,7 +107,12 @@ def refresh(books: NDArray[np.void], now_ns: int, max_age_ns: int, accept_mask: 
                 break_book(book, _CROSSED, now_ns)
                 broke += 1
         waiting = book.unproved_since_ns
-        if book.proof == _PROVED and book.proof_by == _BY_CHECKSUM and waiting != 0 and now_ns - waiting > max_age_ns:
+        if (
+            book.proof == _PROVED
+            and book.proof_by == _BY_CHECKSUM
+            and waiting != 0
+            and now_ns - waiting > max_age_ns
+        ):
             set_proof(book, _PENDING, _BY_NOTHING)
         set_proof(book, book.proof, book.proof_by)
     return broke
