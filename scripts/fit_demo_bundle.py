@@ -282,12 +282,12 @@ def read(directory: Path) -> Samples:
 def catalogue() -> tuple[list[str], list[bool], str]:
     """Columns, which of them are taken as logarithms, and the catalogue's hash with the parameters that ship."""
     from data_controller.features.catalogue import COLUMNS, FEATURES, catalogue_hash
-    from data_controller.features.parameters import load
+    from data_controller.features.parameters import load_parameters
     from data_controller.features.settings import FeatureSettings
 
     settings = FeatureSettings()
     log = [feature.normalisation == "l" for feature in FEATURES for _ in feature.column_names]
-    return list(COLUMNS), log, catalogue_hash(settings, load(settings.parameters))
+    return list(COLUMNS), log, catalogue_hash(settings, load_parameters(settings.parameters))
 
 
 def main(argv: list[str] | None = None) -> None:

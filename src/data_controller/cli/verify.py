@@ -6,7 +6,7 @@ import typer
 
 from data_controller.cli import summary
 from data_controller.cli._options import Json
-from data_controller.cli._output import event_printer, show
+from data_controller.cli._output import progress, show
 from data_controller.cli.replay import Paths
 
 
@@ -17,6 +17,7 @@ def verify(paths: Paths, as_json: Json = False) -> None:
     """
     from data_controller.lake.verify import verify as run_verify
 
-    result = run_verify(paths, on_progress=event_printer())
+    with progress("records verified") as tell:
+        result = run_verify(paths, on_progress=tell)
     show(result, as_json, lambda value: summary.table(value, "verify " + ", ".join(map(str, paths))))
     raise typer.Exit(summary.verify_exit_code(result))

@@ -27,24 +27,13 @@ from data_controller.features.layout import (
     VALID_NS,
 )
 from data_controller.kernels import kernel
+from data_controller.market.numbers import to_float
 from data_controller.market.rows import Flag
 
 _SNAPSHOT = int(Flag.SNAPSHOT | Flag.CHECKPOINT)
 _INEXACT = int(Flag.INEXACT)
 _LOG_LOW = math.log(SPREAD_LOW_BPS)
 _BINS_PER_LOG = SPREAD_BINS / math.log(SPREAD_HIGH_BPS / SPREAD_LOW_BPS)
-_POWERS = np.array([float(10**n) for n in range(23)])  # exact: a quotient by one of them is correctly rounded
-_DIGITS_SCALE_MOST = 22
-
-
-@kernel
-def decimal(digits: int, scale: int) -> float:
-    """digits / 10**scale as a float, correctly rounded for up to 2**53 digits and 22 places."""
-    if 0 <= scale <= _DIGITS_SCALE_MOST:
-        return float(digits / _POWERS[scale])
-    if -_DIGITS_SCALE_MOST <= scale < 0:
-        return float(digits * _POWERS[-scale])
-    return digits * 10.0**-scale
 
 
 @kernel
@@ -94,7 +83,7 @@ def on_book(
     if not 0.0 < levels[book.bid0].price < levels[book.ask0].price:
         on_break(acc, i, recv_ns)
         return
-    fresh = a.live == 0 or a.snapshot_ns != book.snapshot_ns
+    fresh = a.live == 0 or a.snapshot_ns != book.snapshot_ns or a.book != b
     sums = a.sums
     sums[BOOK_EVENTS] += 1.0
     n = params[0].levels
@@ -156,6 +145,7 @@ def on_book(
         a.live = 1
         a.last_ns = recv_ns
         a.snapshot_ns = book.snapshot_ns
+        a.book = b
     elif changed:
         carry(acc, i, recv_ns)
     if changed:
@@ -218,8 +208,8 @@ def on_trade(acc: NDArray[np.void], i: int, rows: NDArray[np.void], r: int) -> N
     if row.flags & _INEXACT:
         on_trades_break(acc, i, row.recv_ns)
         return
-    price = decimal(row.price, row.price_scale)
-    size = decimal(row.size, row.size_scale)
+    price = to_float(row.price, row.price_scale)
+    size = to_float(row.size, row.size_scale)
     quote = price * size
     sums = a.sums
     if row.side > 0:

@@ -80,7 +80,8 @@ ACC = np.dtype(
     [
         ("live", "<i8"),  # 1: the book as last seen can be acted on
         ("last_ns", "<i8"),  # time up to which the integrals below reach
-        ("snapshot_ns", "<i8"),  # snapshot the levels below belong to
+        ("book", "<i8"),  # row of the book that the levels below belong to
+        ("snapshot_ns", "<i8"),  # and its snapshot
         ("trades_live", "<i8"),  # 1: the trade feed is unbroken
         ("trades_last_ns", "<i8"),
         ("trades_lost", "<i8"),  # 1: it broke within the open second
