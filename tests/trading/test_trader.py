@@ -317,6 +317,26 @@ def test_an_exit_without_a_book_is_tried_again_until_flat() -> None:
     assert trader.fills()["status"].tolist() == [0, 1]
 
 
+def test_exits_tried_again_within_one_record_have_names_of_their_own() -> None:
+    trader, books = open_trader(), market()
+    filled_ns = holding(trader, books)
+    books.books["usable"] = 0
+    trader.on_watch(0, int(Reason.STOP), 9, filled_ns + S, *books.view)
+    for _ in range(600):
+        trader.on_time(9, trader.next_due_ns, *books.view)
+        trader.fills()
+    names = [order.command_id for order in trader.actions()]
+    assert names[:3] == ["0000000000000009-0-1", "0000000000000009-0-1.1", "0000000000000009-0-1.2"]
+    assert len(set(names)) == len(names) == 301
+
+
+def test_arrays_that_may_not_be_written_are_read() -> None:
+    trader, books = open_trader(), market()
+    out, ok = np.frombuffer(UP.tobytes(), "<f4").reshape(UP.shape), np.frombuffer(b"\1", np.uint8)
+    rows = trader.on_answer(1, T0, T0, out, ok, ok, *books.view)
+    assert rows["verdict"].tolist() == [Verdict.ACCEPTED]
+
+
 def test_after_an_exit_the_instrument_cools_down() -> None:
     trader, books = open_trader(cooldown_s=30.0), market()
     filled_ns = holding(trader, books)
