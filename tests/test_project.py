@@ -156,3 +156,73 @@ def test_a_missing_service_skips_and_in_ci_fails(tmp_path: Path, ci: bool) -> No
     )
     assert done.returncode == (1 if ci else 0), done.stdout
     assert "no-such-program not installed here" in done.stdout
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A PATH that holds only what a shell script needs, and a `make` that says how it was called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "dirname", "id", "tail", "rm", "env"):
+        found = shutil.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    (folder / "python3").symlink_to(sys.executable)
+    stub(folder / "make", 'echo "make $* CI=$CI"')
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    return folder
+
+
+def stub(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+def run_ci(folder: Path) -> list[str]:
+    done = subprocess.run(
+        ["sh", str(folder.parent / ".ci" / "run")],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+SERVICES = ("influxd", "prometheus", "prometheus-alertmanager", "chromium")
+
+
+def test_ci_installs_nothing_that_is_there_and_ends_with_the_test_runner(bare_path: Path) -> None:
+    for name in SERVICES:
+        stub(bare_path / name, ":")
+    stub(bare_path / "apt-get", "echo apt-get was called; exit 1")
+    assert run_ci(bare_path) == ["ci: every service program is here", "make test CI=true"]
+
+
+def test_ci_without_apt_says_what_is_missing_and_goes_on(bare_path: Path) -> None:
+    said, last = run_ci(bare_path)
+    assert "influxdb prometheus prometheus-alertmanager chromium" in said
+    assert "no apt-get" in said
+    assert last == "make test CI=true"
+
+
+def test_ci_without_root_says_so_and_goes_on(bare_path: Path) -> None:
+    (bare_path / "id").unlink()
+    stub(bare_path / "id", "echo 1000")
+    stub(bare_path / "apt-get", "echo apt-get was called; exit 1")
+    said, last = run_ci(bare_path)
+    assert "needs root" in said
+    assert last == "make test CI=true"
+
+
+def test_ci_as_root_installs_only_what_is_missing(bare_path: Path) -> None:
+    for name in SERVICES[1:]:
+        stub(bare_path / name, ":")
+    (bare_path / "id").unlink()
+    stub(bare_path / "id", "echo 0")
+    stub(bare_path / "apt-get", f'echo "$*" >> {bare_path.parent}/calls')
+    assert run_ci(bare_path) == ["ci: installing influxdb", "make test CI=true"]
+    calls = (bare_path.parent / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["update", "install"]
+    assert calls[1].split()[-1] == "influxdb"
