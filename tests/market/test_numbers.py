@@ -17,13 +17,16 @@ from data_controller.market.numbers import ABSURD, EXPONENT, INEXACT
 def scan(text: str) -> tuple[int, int, int, int, bool]:
     """scan_number over `text` alone."""
     data = np.frombuffer(text.encode(), np.uint8).copy()
-    return numbers.scan_number(data, 0, len(data))
+    end, *rest = numbers.scan_number(data.ctypes.data, data.ctypes.data + len(data))
+    return (end - data.ctypes.data if end >= 0 else end, *rest)
 
 
 def write(digits: int, scale: int, exponent: int) -> str:
     """write_number into a buffer that shows what it leaves alone."""
     out = np.full(16 + numbers.TEXT_SPACE, 255, np.uint8)
-    end = numbers.write_number(out, 8, np.int64(digits), np.int64(scale), np.int64(exponent))
+    end = -out.ctypes.data + numbers.write_number(
+        out.ctypes.data + 8, np.int64(digits), np.int64(scale), np.int64(exponent)
+    )
     assert (out[:8] == 255).all()
     assert (out[8 + numbers.TEXT_SPACE :] == 255).all()
     return out[8:end].tobytes().decode()
@@ -72,14 +75,15 @@ def test_more_digits_than_a_row_holds_are_inexact(text: str) -> None:
 
 def test_a_scan_stops_at_its_end_not_at_the_buffers() -> None:
     data = np.frombuffer(b"123456", np.uint8).copy()
-    assert numbers.scan_number(data, 1, 4)[:2] == (4, 234)
-    assert numbers.scan_integer(data, 1, 4) == (4, 234)
+    start = data.ctypes.data
+    assert numbers.scan_number(start + 1, start + 4)[:2] == (start + 4, 234)
+    assert numbers.scan_integer(start + 1, start + 4) == (start + 4, 234)
 
 
 @pytest.mark.parametrize("text", ["1.0", "1e3", "", "-", "007", "1" * 19])
 def test_an_integer_is_digits_only(text: str) -> None:
     data = np.frombuffer(text.encode(), np.uint8).copy()
-    assert numbers.scan_integer(data, 0, len(data))[0] == -1
+    assert numbers.scan_integer(data.ctypes.data, data.ctypes.data + len(data))[0] == -1
 
 
 def javascript(digits: int, scale: int) -> str:

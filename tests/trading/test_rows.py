@@ -42,3 +42,4 @@ def test_the_zero_of_every_state_is_the_safe_one() -> None:
 def test_ids_are_derived_from_record_and_instrument() -> None:
     assert decision_id(0xABC, 7) == "0000000000000abc-7"
     assert command_id(0xABC, 7, 1) == "0000000000000abc-7-1"
+    assert command_id(0xABC, 7, 1, 2) == "0000000000000abc-7-1.2"

@@ -15,7 +15,7 @@ def verify(paths: Paths, as_json: Json = False) -> None:
 
     Exit code 1 where a checksum is bad or a sequence has a gap.
     """
-    from data_controller.lake.verify import verify as run_verify
+    from data_controller.engine.verify import verify as run_verify
 
     with progress("records verified") as tell:
         result = run_verify(paths, on_progress=tell)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller import __version__
-from data_controller.actions import Alert
+from data_controller.actions import Alert, Tell
 from data_controller.config import Config, check_reload, load
 from data_controller.control import Request, StateLock, default_who, encode_feed
 from data_controller.engine.clock import Clock
@@ -119,7 +119,7 @@ class LiveEngine:
                 pipeline=self.pipeline,
                 ladder=self._models.ladder,
                 latch=self.latch,
-                tell=self.tables.tell,
+                tell=self._tell,
                 alert=self._on_alert,
                 call_soon=loop.call_soon,
                 frame_times=self.frame_times,
@@ -131,7 +131,7 @@ class LiveEngine:
                 info={"version": __version__, "config": config.hash[:16], "python": platform.python_version()},
                 started_ns=self._clock.now_ns(),
             )
-            self.tables.instruments = self.pipeline
+            self.feed.queues.append(self.tables.queue)
             self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
             self.server = ControlServer(self.state_dir, self._answer, lock=lock)
             await self.server.start()
@@ -176,7 +176,7 @@ class LiveEngine:
             (signal.SIGUSR1, lambda: self._kill("SIGUSR1", "signal")),
         ):
             loop.add_signal_handler(number, handler)
-        self.monitor = start_monitor(self.config, self.state_dir)
+        self.monitor = await asyncio.to_thread(start_monitor, self.state_dir, self.config.web, self.config.monitoring)
         try:
             self._emit({"event": "ready", "dashboard": self.monitor.url})
             if self._first is not None:
@@ -343,6 +343,9 @@ class LiveEngine:
             self.reload(default_who("SIGHUP"))
         except ConfigError as error:
             self._on_alert(Alert("warning", "reload_refused", str(error)))
+
+    def _tell(self, action: Tell) -> None:
+        self.tables.tell(action, self.pipeline.trader)
 
     def _on_alert(self, alert: Alert) -> None:
         event = self.feed.alert(alert.severity, alert.name, alert.text, self._clock.now_ns())

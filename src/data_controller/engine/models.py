@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_controller.config import Config
 from data_controller.features.catalogue import COLUMNS, catalogue_hash
-from data_controller.features.parameters import load as load_parameters
+from data_controller.features.parameters import load_parameters
 from data_controller.prediction.bundle import Bundle, load, shipped
 from data_controller.prediction.ladder import Ladder
 

@@ -20,13 +20,19 @@ from data_controller.journal.reader import read
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import Batch
 
+MERGE_RECORDS = 1 << 16
+"""Small batches of a journal are joined up to this many records: decoding is cheapest in long runs."""
+
 
 class Replay:
     """A pipeline fed from batches; `tables` takes what it tells, None where nobody wants it."""
 
-    def __init__(self, override: Config | None = None, tables: TablesOut | None = None) -> None:
+    def __init__(
+        self, override: Config | None = None, tables: TablesOut | None = None, *, record_only: bool = False
+    ) -> None:
         self.models = Models()
-        self.pipeline = Pipeline(configure_replay(self.models.bundle_of, override), self._recompute)
+        configure = configure_replay(self.models.bundle_of, override, record_only=record_only)
+        self.pipeline = Pipeline(configure, self._recompute)
         self._tables = tables
 
     def feed(self, batch: Batch, lo: int, hi: int) -> None:
@@ -47,14 +53,14 @@ class Replay:
         if self._tables is not None:
             for action in actions:
                 if isinstance(action, Tell):
-                    self._tables.tell(action)
+                    self._tables.tell(action, self.pipeline.trader)
 
 
 def replay(
     paths: Iterable[Path],
     config: Config | None = None,
     out: Path | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Replay journals (directories or files) in the order given; `out` receives the tables. Returns the summary.
 
@@ -64,11 +70,11 @@ def replay(
     tables = TablesOut(out) if out is not None else None
     runner = Replay(config, tables)
     try:
-        for batch in read([Path(path) for path in paths]):
+        for batch in read([Path(path) for path in paths], merge=MERGE_RECORDS):
             n = len(batch.recv_ns)
             runner.feed(batch, 0, n)
             if on_progress is not None:
-                on_progress({"event": "replayed", "frames": runner.pipeline.counters["frames"]})
+                on_progress(n)
         runner.finish()
     finally:
         if tables is not None:

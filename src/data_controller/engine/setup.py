@@ -9,7 +9,7 @@ import numpy as np
 
 from data_controller import exchanges
 from data_controller.config import Config, parse
-from data_controller.features.parameters import load as load_parameters
+from data_controller.features.parameters import load_parameters
 from data_controller.market.tables import Tables
 from data_controller.pipeline.setup import Setup, VenueSetup
 from data_controller.prediction.bundle import Bundle
@@ -54,16 +54,16 @@ def configure_live(bundle_of: Callable[[Config], Bundle | None], *, record_only:
     return configure
 
 
-def configure_replay(bundle_of: Callable[[Config], Bundle | None], override: Config | None) -> Callable[[Start], Setup]:
+def configure_replay(
+    bundle_of: Callable[[Config], Bundle | None], override: Config | None, *, record_only: bool = False
+) -> Callable[[Start], Setup]:
     """How a replay reads a START: the recorded config, or `override`; an import names only its exchange."""
 
     def configure(start: Start) -> Setup:
-        if override is not None:
-            return setup_of(override, bundle_of(override), wishes=True)
-        if set(start.config) == {"exchange"}:
-            config = parse({"exchanges": {start.config["exchange"]: {}}})
-            return setup_of(config, bundle_of(config), wishes=False)
-        config = parse(start.config)
-        return setup_of(config, bundle_of(config), wishes=True, record_only=bool(start.restored.get("record_only")))
+        imported = set(start.config) == {"exchange"}
+        recorded = {"exchanges": {start.config["exchange"]: {}}} if imported else start.config
+        config = override or parse(recorded)
+        only = record_only or bool(start.restored.get("record_only"))
+        return setup_of(config, None if only else bundle_of(config), wishes=not imported, record_only=only)
 
     return configure

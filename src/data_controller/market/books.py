@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import move_items
+from data_controller.market._words import address_of, move_bytes
 from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES
 from data_controller.market.layout import BOOK, LEVEL, ChecksumRule, Proof
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
 """A cell of the id index of an L3 book: where order `ref` stands; side 0 is a free cell."""
+
+_LEVEL_BYTES = LEVEL.itemsize
 
 UNKNOWN_LENGTH = 250
 """Entries a side assumed where a book's channel does not say."""
@@ -176,7 +178,8 @@ def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> Any:
         if n >= book.capacity:
             return False
         book.n_ask = n + 1
-    move_items(levels, first + at + 1, first + at, np.int64(n - at))
+    here = address_of(levels) + (first + at) * _LEVEL_BYTES
+    move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
     return True
 
 
@@ -189,7 +192,8 @@ def remove_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
     else:
         first, n = book.ask0, book.n_ask
         book.n_ask = n - 1
-    move_items(levels, first + at, first + at + 1, np.int64(n - at - 1))
+    here = address_of(levels) + (first + at) * _LEVEL_BYTES
+    move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
 
 
 @kernel

@@ -183,7 +183,7 @@ class Pipeline:
             self._on_pulse(batch.payload(lo))
         elif kind == _ANSWER:
             self._on_answer(_answer(batch.payload(lo)))
-        elif kind == _OPENED or kind == _CLOSED:
+        elif kind in (_OPENED, _CLOSED):
             self._on_connection(int(batch.conn[lo]), kind == _OPENED)
         elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
@@ -434,6 +434,7 @@ class Pipeline:
         predictions.add(np.ascontiguousarray(shown), len(shown))
         predictions.add(np.ascontiguousarray(shown_valid), 0)
         self.counters["predictions"] += len(valid)
+        self._actions.append(Tell("predictions", (answer, outputs, valid)))
         self.answered_tick_ns = answer.tick_ns
         if not timely:
             # A newer tick has begun, or an instrument came since: the answer is of a market that is gone.

@@ -13,7 +13,7 @@ from data_controller.trading.rows import DECISION, LIMITS
 TABLE = "audit"
 HASH_BYTES = 32
 
-_DECISION_FIELDS = tuple(name for name in DECISION.names or () if name != "zero")
+_DECISION_FIELDS = DECISION.names or ()
 
 
 def audit_dtype(n_features: int, n_horizons: int) -> np.dtype[np.void]:

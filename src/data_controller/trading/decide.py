@@ -104,7 +104,7 @@ def _open_row(
     row["book_usable"] = 1 if bid > 0.0 else 0
     row["book_proof"] = books[b]["proof"] if 0 <= b < books.shape[0] else 0
     row["pending"] = orders[i]["pending"]
-    row["zero"] = 0
+    row["attempt"] = 0
     row["p"] = math.nan
     row["p_low"] = math.nan
     row["mean_bps"] = math.nan
@@ -225,7 +225,10 @@ def order_exit(
     p["exit_reason"] = reason
     disarm(watch, i)
     mid = 0.5 * (row["bid"] + row["ask"])
-    place(orders[i], row["seq"], row["now_ns"], terms, _EXIT_LEG, row["side"], reason, size, 0.0, mid, 0)
+    attempt = p["exits"]
+    row["attempt"] = attempt
+    p["exits"] = attempt + 1
+    place(orders[i], row["seq"], row["now_ns"], terms, _EXIT_LEG, attempt, row["side"], reason, size, 0.0, mid, 0)
     count_order(risk, order_times, row["now_ns"])
 
 
@@ -296,7 +299,9 @@ def decide(
             mid = 0.5 * (row["bid"] + row["ask"])
             horizon_ns = row["horizon_s"] * 1_000_000_000
             stake = row["stake_quote"]
-            place(orders[i], seq, now_ns, terms, _ENTRY_LEG, row["side"], _ENTRY, row["size"], stake, mid, horizon_ns)
+            place(
+                orders[i], seq, now_ns, terms, _ENTRY_LEG, 0, row["side"], _ENTRY, row["size"], stake, mid, horizon_ns
+            )
             count_order(risk, order_times, now_ns)
             total += stake
             held += 1
