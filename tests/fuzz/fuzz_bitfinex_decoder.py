@@ -17,7 +17,7 @@ def target() -> Any:
     """The function under fuzz; the decoder's Python half is instrumented, compiled code cannot be."""
     import atheris
 
-    import data_controller.exchanges.bitfinex._scanner  # noqa: F401 - before instrumentation: numba reads bytecode
+    import data_controller.exchanges.bitfinex._scanner
 
     with atheris.instrument_imports(include=["data_controller.exchanges.bitfinex.decoder"]):
         import data_controller.exchanges.bitfinex.decoder  # noqa: F401

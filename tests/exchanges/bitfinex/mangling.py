@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+
 import numpy as np
 from numpy.typing import NDArray
 
