@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import move_items
+from data_controller.market._words import move_bytes, record_at
 from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES
 from data_controller.market.layout import BOOK, LEVEL, ChecksumRule, Proof
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
 """A cell of the id index of an L3 book: where order `ref` stands; side 0 is a free cell."""
+
+_LEVEL_BYTES = LEVEL.itemsize
+level_at = record_at(LEVEL)
+cell_at = record_at(CELL)
+# In the kernels below `levels` and `index` are the addresses of those arrays; `first` and `cell0` count items.
 
 UNKNOWN_LENGTH = 250
 """Entries a side assumed where a book's channel does not say."""
@@ -94,21 +99,21 @@ class Books:
 
 
 @kernel
-def price_rank(levels: NDArray[np.void], first: int, n: int, side: int, price: float) -> int:
+def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
     """How many of the `n` entries are better than `price`."""
     lo = np.int64(0)
     hi = np.int64(n)
     if side > 0:
         while lo < hi:
             mid = (lo + hi) >> 1
-            if levels[first + mid].price > price:
+            if level_at(levels, first + mid).price > price:
                 lo = mid + 1
             else:
                 hi = mid
     else:
         while lo < hi:
             mid = (lo + hi) >> 1
-            if levels[first + mid].price < price:
+            if level_at(levels, first + mid).price < price:
                 lo = mid + 1
             else:
                 hi = mid
@@ -116,17 +121,14 @@ def price_rank(levels: NDArray[np.void], first: int, n: int, side: int, price: f
 
 
 @kernel
-def order_rank(levels: NDArray[np.void], first: int, n: int, side: int, price: float, ref: int) -> int:
+def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any) -> Any:
     """How many of the `n` orders stand before order `ref` at `price`: better ones, and smaller ids of that price."""
     lo = np.int64(0)
     hi = np.int64(n)
     while lo < hi:
         mid = (lo + hi) >> 1
-        here = levels[first + mid]
-        if here.price == price:
-            before = here.ref < ref
-        else:
-            before = (here.price > price) == (side > 0)
+        here = level_at(levels, first + mid)
+        before = here.ref < ref if here.price == price else (here.price > price) == (side > 0)
         if before:
             lo = mid + 1
         else:
@@ -135,39 +137,45 @@ def order_rank(levels: NDArray[np.void], first: int, n: int, side: int, price: f
 
 
 @kernel
-def find_cell(index: NDArray[np.void], cell0: int, mask: int, ref: int) -> int:
+def find_cell(index: Any, cell0: Any, mask: Any, ref: Any) -> Any:
     """The cell of order `ref`, or the free one where it would go; a book's index is never more than half full."""
     at = np.int64((np.uint64(ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while index[cell0 + at].side != 0 and index[cell0 + at].ref != ref:
+    while cell_at(index, cell0 + at).side != 0 and cell_at(index, cell0 + at).ref != ref:
         at = (at + 1) & mask
     return at
 
 
 @kernel
-def free_cell(index: NDArray[np.void], cell0: int, mask: int, at: int) -> None:
+def free_cell(index: Any, cell0: Any, mask: Any, at: Any) -> None:
     """Empty cell `at` and move later ones of its run back, so that no tombstone remains (D. Knuth, 6.4 R)."""
     hole = at
     while True:
         at = (at + 1) & mask
-        if index[cell0 + at].side == 0:
+        if cell_at(index, cell0 + at).side == 0:
             break
-        home = np.int64((np.uint64(index[cell0 + at].ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+        home = (
+            np.int64((np.uint64(cell_at(index, cell0 + at).ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32))
+            & mask
+        )
         if ((at - home) & mask) >= ((at - hole) & mask):
-            index[cell0 + hole] = index[cell0 + at]
+            to, of = cell_at(index, cell0 + hole), cell_at(index, cell0 + at)
+            to.ref = of.ref
+            to.price = of.price
+            to.side = of.side
             hole = at
-    index[cell0 + hole].side = 0
+    cell_at(index, cell0 + hole).side = 0
 
 
 @kernel
-def clear_index(book: np.void, index: NDArray[np.void]) -> None:
+def clear_index(book: Any, index: Any) -> None:
     """Forget every order id of an L3 book."""
     if book.depth == 3:
         for at in range(book.index_mask + 1):
-            index[book.index0 + at].side = 0
+            cell_at(index, book.index0 + at).side = 0
 
 
 @kernel
-def insert_entry(book: np.void, levels: NDArray[np.void], side: int, at: int) -> bool:
+def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> Any:
     """Open entry `at` of a side, moving worse ones down; False, and nothing done, where the side is full."""
     if side > 0:
         first, n = book.bid0, book.n_bid
@@ -179,12 +187,13 @@ def insert_entry(book: np.void, levels: NDArray[np.void], side: int, at: int) ->
         if n >= book.capacity:
             return False
         book.n_ask = n + 1
-    move_items(levels, first + at + 1, first + at, np.int64(n - at))
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
     return True
 
 
 @kernel
-def remove_entry(book: np.void, levels: NDArray[np.void], side: int, at: int) -> None:
+def remove_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
     """Close entry `at` of a side, moving worse ones up."""
     if side > 0:
         first, n = book.bid0, book.n_bid
@@ -192,11 +201,12 @@ def remove_entry(book: np.void, levels: NDArray[np.void], side: int, at: int) ->
     else:
         first, n = book.ask0, book.n_ask
         book.n_ask = n - 1
-    move_items(levels, first + at, first + at + 1, np.int64(n - at - 1))
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
 
 
 @kernel
-def write_entry(level: np.void, row: np.void, price: float, size: float) -> None:
+def write_entry(level: Any, row: Any, price: Any, size: Any) -> None:
     """Fill a LEVEL from an event row."""
     level.price = price
     level.size = size
@@ -210,13 +220,13 @@ def write_entry(level: np.void, row: np.void, price: float, size: float) -> None
 
 
 @kernel
-def set_level(book: np.void, levels: NDArray[np.void], row: np.void, price: float, size: float) -> bool:
+def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
     """Apply a SET row to an L2 book; False where the side is full."""
     side = row.side
     first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
     at = price_rank(levels, first, n, side, price)
-    known = at < n and levels[first + at].price == price
+    known = at < n and level_at(levels, first + at).price == price
     if row.size == 0:
         if known:
             remove_entry(book, levels, side, at)
@@ -225,15 +235,15 @@ def set_level(book: np.void, levels: NDArray[np.void], row: np.void, price: floa
         return True
     if not known and not insert_entry(book, levels, side, at):
         return False
-    write_entry(levels[first + at], row, price, size)
+    write_entry(level_at(levels, first + at), row, price, size)
     return True
 
 
 @kernel
-def cancel_order(book: np.void, levels: NDArray[np.void], index: NDArray[np.void], ref: int) -> bool:
+def cancel_order(book: Any, levels: Any, index: Any, ref: Any) -> Any:
     """Take order `ref` out of an L3 book; False where it is not there."""
     at = find_cell(index, book.index0, book.index_mask, ref)
-    cell = index[book.index0 + at]
+    cell = cell_at(index, book.index0 + at)
     side = cell.side
     if side == 0:
         return False
@@ -245,18 +255,16 @@ def cancel_order(book: np.void, levels: NDArray[np.void], index: NDArray[np.void
 
 
 @kernel
-def set_order(
-    book: np.void, levels: NDArray[np.void], index: NDArray[np.void], row: np.void, price: float, size: float
-) -> bool:
+def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: Any) -> Any:
     """Apply an ADD or CHANGE row to an L3 book: order `ref` now rests there; False where the side is full."""
     side = np.int64(row.side)
     ref = row.ref
     at = find_cell(index, book.index0, book.index_mask, ref)
-    cell = index[book.index0 + at]
+    cell = cell_at(index, book.index0 + at)
     first = book.bid0 if side > 0 else book.ask0
     if cell.side == side and cell.price == price:
         n = book.n_bid if side > 0 else book.n_ask
-        write_entry(levels[first + order_rank(levels, first, n, side, price, ref)], row, price, size)
+        write_entry(level_at(levels, first + order_rank(levels, first, n, side, price, ref)), row, price, size)
         return True
     if cell.side != 0:
         cancel_order(book, levels, index, ref)
@@ -265,8 +273,8 @@ def set_order(
     rank = order_rank(levels, first, n, side, price, ref)
     if not insert_entry(book, levels, side, rank):
         return False
-    write_entry(levels[first + rank], row, price, size)
-    cell = index[book.index0 + at]
+    write_entry(level_at(levels, first + rank), row, price, size)
+    cell = cell_at(index, book.index0 + at)
     cell.ref = ref
     cell.price = price
     cell.side = side

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market.books import cancel_order, clear_index, set_level, set_order
+from data_controller.market._words import address_of
+from data_controller.market.books import cancel_order, clear_index, level_at, set_level, set_order
 from data_controller.market.checksums import bitfinex_checksum
 from data_controller.market.layout import BrokenBy, ChecksumRule, Proof
 from data_controller.market.numbers import to_float
@@ -26,7 +28,7 @@ CONTROL = 4
 PROVED = 5
 """This checksum made a book PROVED that was not."""
 LOST = 6
-"""Something of a channel that is no book was lost."""
+"""Something of a channel that is no book was lost, or a trade has more digits than a row holds."""
 
 _RESET = int(Kind.RESET)
 _SET = int(Kind.SET)
@@ -57,31 +59,37 @@ _BY_INEXACT = int(BrokenBy.INEXACT)
 
 @kernel
 def apply_row(
-    rows: NDArray[np.void],
-    r: int,
-    books: NDArray[np.void],
-    levels: NDArray[np.void],
-    index: NDArray[np.void],
-    scratch: NDArray[np.uint8],
-) -> int:
+    rows: Any,
+    r: Any,
+    books: Any,
+    levels: Any,
+    index: Any,
+    scratch: Any,
+) -> Any:
     """Apply `rows[r]` to its book; returns one of this module's codes. Arrays are those of `books.Books`."""
     row = rows[r]
     kind = row.kind
     if kind == _TRADE:
-        return TRADE
+        return LOST if row.flags & _INEXACT else TRADE
     channel = row.channel
-    is_book = 0 <= channel < len(books) and books[channel].depth != 0
+    if 0 <= channel < len(books) and books[channel].depth != 0:
+        return _apply(row, books[channel], address_of(levels), address_of(index), address_of(scratch))
     if kind == _CONTROL:
-        if is_book:
-            _control(row, books[channel], index)
         return CONTROL
-    if not is_book:
-        return LOST if kind == _GAP else NOTHING
-    book = books[channel]
-    if kind == _SET or kind == _ADD or kind == _CHANGE or kind == _CANCEL:
+    return LOST if kind == _GAP else NOTHING
+
+
+@kernel
+def _apply(row: Any, book: Any, levels: Any, index: Any, scratch: Any) -> Any:
+    """`apply_row` of a book's row; the arrays by address."""
+    kind = row.kind
+    if kind in (_SET, _ADD, _CHANGE, _CANCEL):
         return _change(row, book, levels, index)
     if kind == _CHECK:
         return _check(row, book, levels, scratch)
+    if kind == _CONTROL:
+        _control(row, book, index)
+        return CONTROL
     if kind == _GAP:
         return _gap(row, book)
     if kind == _RESET:
@@ -93,7 +101,7 @@ def apply_row(
 
 
 @kernel
-def _change(row: np.void, book: np.void, levels: NDArray[np.void], index: NDArray[np.void]) -> int:
+def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
     """SET of an L2 book; ADD, CHANGE and CANCEL of an L3 book."""
     if book.proof == _EMPTY or book.proof == _BROKEN:
         return NOTHING
@@ -122,7 +130,7 @@ def _change(row: np.void, book: np.void, levels: NDArray[np.void], index: NDArra
 
 
 @kernel
-def _message_end(row: np.void, book: np.void, levels: NDArray[np.void]) -> int:
+def _message_end(row: Any, book: Any, levels: Any) -> Any:
     """After the last row of a message: proof of a snapshot, age of unproved changes, crossing."""
     now = row.recv_ns
     book.updated_ns = now
@@ -130,7 +138,7 @@ def _message_end(row: np.void, book: np.void, levels: NDArray[np.void]) -> int:
         snapshot_complete(book)
     if book.unproved_since_ns == 0:
         book.unproved_since_ns = now
-    if book.n_bid > 0 and book.n_ask > 0 and levels[book.bid0].price >= levels[book.ask0].price:
+    if book.n_bid > 0 and book.n_ask > 0 and level_at(levels, book.bid0).price >= level_at(levels, book.ask0).price:
         book.crossed += 1
         if book.crossed_since_ns == 0:
             book.crossed_since_ns = now
@@ -140,13 +148,11 @@ def _message_end(row: np.void, book: np.void, levels: NDArray[np.void]) -> int:
 
 
 @kernel
-def _check(row: np.void, book: np.void, levels: NDArray[np.void], scratch: NDArray[np.uint8]) -> int:
+def _check(row: Any, book: Any, levels: Any, scratch: Any) -> Any:
     """Compare the venue's checksum with the book's own."""
     if book.proof == _EMPTY or book.proof == _BROKEN or book.checksum_rule == _NO_RULE:
         return NOTHING
-    own = bitfinex_checksum(
-        np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch
-    )
+    own = bitfinex_checksum(np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch)
     if own != row.ref:
         book.checks_bad += 1
         break_book(book, _BY_CHECKSUM, row.recv_ns)
@@ -157,7 +163,7 @@ def _check(row: np.void, book: np.void, levels: NDArray[np.void], scratch: NDArr
 
 
 @kernel
-def _gap(row: np.void, book: np.void) -> int:
+def _gap(row: Any, book: Any) -> Any:
     """Messages are lost: what the book holds is a guess."""
     book.gaps += 1
     if book.proof == _BROKEN:
@@ -167,7 +173,7 @@ def _gap(row: np.void, book: np.void) -> int:
 
 
 @kernel
-def _control(row: np.void, book: np.void, index: NDArray[np.void]) -> None:
+def _control(row: Any, book: Any, index: Any) -> None:
     """A new subscription empties its book; so does the end of one, unless another serves the channel by now."""
     if row.ref == _SUBSCRIBED:
         book.sequenced = 1 if row.size & _SEQUENCED else 0

@@ -17,8 +17,7 @@ An EMPTY or BROKEN book ignores changes and checksums. A quiet book stays PROVED
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from data_controller.kernels import kernel
 from data_controller.market.layout import BrokenBy, Proof, ProofBy
@@ -38,7 +37,7 @@ _CROSSED = int(BrokenBy.CROSSED)
 
 
 @kernel
-def set_proof(book: np.void, proof: int, by: int) -> None:
+def set_proof(book: Any, proof: Any, by: Any) -> None:
     """Give the book a proof, and `usable` with it."""
     book.proof = proof
     book.proof_by = by
@@ -46,7 +45,7 @@ def set_proof(book: np.void, proof: int, by: int) -> None:
 
 
 @kernel
-def break_book(book: np.void, broken_by: int, now_ns: int) -> None:
+def break_book(book: Any, broken_by: Any, now_ns: Any) -> None:
     """The book is wrong or incomplete: nobody may use it until its next snapshot."""
     set_proof(book, _BROKEN, _BY_NOTHING)
     book.usable = 0
@@ -56,7 +55,7 @@ def break_book(book: np.void, broken_by: int, now_ns: int) -> None:
 
 
 @kernel
-def begin(book: np.void, proof: int) -> None:
+def begin(book: Any, proof: Any) -> None:
     """Empty the book and all that its old levels had proved; `proof` is EMPTY or PENDING."""
     book.n_bid = 0
     book.n_ask = 0
@@ -69,7 +68,7 @@ def begin(book: np.void, proof: int) -> None:
 
 
 @kernel
-def snapshot_complete(book: np.void) -> None:
+def snapshot_complete(book: Any) -> None:
     """The last row of a snapshot is in: PENDING, PROVED or UNVERIFIABLE by what the venue promised."""
     if book.checksummed != 0:
         set_proof(book, _PENDING, _BY_NOTHING)
@@ -80,7 +79,7 @@ def snapshot_complete(book: np.void) -> None:
 
 
 @kernel
-def checksum_matched(book: np.void, now_ns: int) -> None:
+def checksum_matched(book: Any, now_ns: Any) -> None:
     """A checksum over the whole book agrees; a venue that sends one has promised them."""
     book.checks_ok += 1
     book.checked_ns = now_ns
@@ -90,7 +89,7 @@ def checksum_matched(book: np.void, now_ns: int) -> None:
 
 
 @kernel
-def refresh(books: NDArray[np.void], now_ns: int, max_age_ns: int, accept_mask: int) -> int:
+def refresh(books: Any, now_ns: Any, max_age_ns: Any, accept_mask: Any) -> Any:
     """Apply deadlines and the config's `accept_mask` (bits `1 << Proof`); to be called on pulses.
 
     Returns how many books broke in this call: those whose `broken_ns` is `now_ns` now.
@@ -107,12 +106,7 @@ def refresh(books: NDArray[np.void], now_ns: int, max_age_ns: int, accept_mask: 
                 break_book(book, _CROSSED, now_ns)
                 broke += 1
         waiting = book.unproved_since_ns
-        if (
-            book.proof == _PROVED
-            and book.proof_by == _BY_CHECKSUM
-            and waiting != 0
-            and now_ns - waiting > max_age_ns
-        ):
+        if book.proof == _PROVED and book.proof_by == _BY_CHECKSUM and waiting != 0 and now_ns - waiting > max_age_ns:
             set_proof(book, _PENDING, _BY_NOTHING)
         set_proof(book, book.proof, book.proof_by)
     return broke

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from data_controller.settings import Section, hot, restart
 
 MAX_CHANNELS = 25
 """Channels that Bitfinex allows on one connection."""
+MAX_CONNECTIONS = 128
+"""Connections that a config may need; the venue lets us open 20 a minute."""
 
 CANDLE_WIDTHS = ("1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M")
 _SYMBOL = re.compile(r"t[A-Z0-9]{6,}|t[A-Z0-9]+:[A-Z0-9]+")
@@ -80,6 +82,20 @@ class BitfinexSettings(Section):
     @classmethod
     def _renderings(cls, books: tuple[BookSettings, ...]) -> tuple[BookSettings, ...]:
         return _unique(books)
+
+    @model_validator(mode="after")
+    def _connections(self) -> Self:
+        limit = self.max_channels_per_connection
+        each = max(1, len(self.books) + self.trades + self.tickers + len(self.candles))
+        together = limit // each  # instruments that fit on one connection
+        n = len(self.instruments)
+        needed = -(-n // together) if together else n * -(-each // limit)
+        if needed > MAX_CONNECTIONS:
+            raise ValueError(
+                f"expected at most {MAX_CONNECTIONS} connections, was {needed}: {n} instruments of {each} channels,"
+                f" {limit} channels a connection"
+            )
+        return self
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,10 +9,12 @@ from enum import IntEnum
 from typing import Any
 
 from data_controller.exchanges.bitfinex import requests
-from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.exchanges.bitfinex.settings import MAX_CONNECTIONS, BitfinexSettings
 from data_controller.market.tables import Channel, Tables
 
 VENUE = "bitfinex"
+MAX_SLOTS = 2 * MAX_CONNECTIONS
+"""Connections at any time: a reload may need new ones before the old ones are empty."""
 MAX_STRAYS = 64
 """Subscriptions nobody asked for that one connection may show before it is reopened."""
 
@@ -94,6 +96,10 @@ class Slot:
         """Channels in `state`, in order of placement."""
         return [ch for ch in self.channels.values() if ch.state is state]
 
+    def by_id(self, chan_id: int) -> Subscription | None:
+        """The channel that holds the venue's id `chan_id`, None for 0."""
+        return next((ch for ch in self.channels.values() if chan_id and ch.chan_id == chan_id), None)
+
     def forget(self, now_ns: int) -> None:
         """Nothing that was asked or granted on the old socket holds on the next one."""
         self.deadline_ns = self.maintenance_until_ns = 0
@@ -128,17 +134,28 @@ class Slots:
         """The slot that carries channel `row`, None where none does."""
         return next((slot for slot in self._slots if row in slot.channels), None)
 
-    def place(self, rows: list[int], limit: int) -> None:
-        """Put channels `rows` on the first slot that holds them all; a group beyond `limit` is cut."""
+    def has_room(self, but: Slot) -> bool:
+        """True where one more channel can be placed without slot `but`."""
+        spare = any(len(slot.channels) < slot.limit for slot in self._slots if slot is not but)
+        return spare or len(self._slots) < MAX_SLOTS
+
+    def place(self, rows: list[int], limit: int) -> list[int]:
+        """Put channels `rows` on the first slot that holds them all; a group beyond `limit` is cut.
+
+        Returns the rows for which MAX_SLOTS connections leave no room.
+        """
         for lo in range(0, len(rows), limit):
             part = rows[lo : lo + limit]
             slot = next((s for s in self._slots if len(s.channels) + len(part) <= s.limit), None)
             if slot is None:
+                if len(self._slots) == MAX_SLOTS:
+                    return rows[lo:]
                 slot = Slot(self._first_conn + len(self._slots), limit)
                 self._slots.append(slot)
             for row in part:
                 channel = self.tables.channels[row]
                 slot.channels[row] = Subscription(row, requests.subscribe(channel), channel.stream == "book")
+        return []
 
     def dump(self) -> list[dict[str, Any]]:
         """Each connection with its channels, as plain values."""

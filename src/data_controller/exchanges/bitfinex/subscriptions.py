@@ -44,6 +44,7 @@ from data_controller.exchanges.bitfinex import requests
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.exchanges.bitfinex.slots import (
     ASKED,
+    MAX_SLOTS,
     MAX_STRAYS,
     VENUE,
     ChannelState,
@@ -101,9 +102,13 @@ class BitfinexSubscriptions:
                 elif ch.state is ChannelState.FAILED:
                     ch.wait(now_ns, now_ns)
                     ch.refusals = 0
+        left: list[int] = []
         for group in groups:
             fresh = [row for row in group if self._slots.by_row(row) is None]
-            self._slots.place(fresh, settings.max_channels_per_connection)
+            left += self._slots.place(fresh, settings.max_channels_per_connection)
+        if left:
+            text = f"{len(left)} channels found no room on {MAX_SLOTS} connections: reload again once old ones are gone"
+            actions.append(Alert("critical", "bitfinex_channels_left_out", text))
         for slot in self._slots:
             actions += self._serve(slot, now_ns)
         return actions
@@ -130,7 +135,7 @@ class BitfinexSubscriptions:
             case Control.UNSUBSCRIBED:
                 return self._on_unsubscribed(slot, channel, value, now_ns)
             case Control.ERROR:
-                return self._on_error(slot, channel, value, now_ns)
+                return self._on_error(slot, channel, value, int(row["size"]), now_ns)
             case Control.SEQUENCE_GAP:
                 return self._reconnect(slot, "the sequence says that messages were lost", now_ns)
             case Control.RESTART:
@@ -144,7 +149,7 @@ class BitfinexSubscriptions:
                 return self._on_quarantined(slot, channel, now_ns)
             case Control.UNKNOWN_CHANNEL:
                 return self._on_unknown(slot, value, now_ns)
-            case Control.INFO if value != API_VERSION:
+            case Control.INFO if value not in (0, API_VERSION):
                 text = f"expected protocol version {API_VERSION}, was {value}: read the venue's change log"
                 return [Alert("critical", "bitfinex_version", text)]
         return []
@@ -305,8 +310,9 @@ class BitfinexSubscriptions:
             return self._on_stray(slot, chan_id, now_ns)
         slot.strays.pop(chan_id, None)
         if ch.chan_id == chan_id:
-            return []
-        if ch.chan_id or any(other.chan_id == chan_id for other in slot.channels.values()):
+            # Told twice: whoever reads the row starts the book over, and no second snapshot comes.
+            return self._resync(slot, ch, now_ns) if ch.is_book else []
+        if ch.chan_id or slot.by_id(chan_id) is not None:
             return self._reconnect(slot, "two subscriptions are mixed up", now_ns)
         if slot.state is not SlotState.READY:
             return self._reconnect(slot, "a channel came before conf was answered", now_ns)
@@ -318,7 +324,7 @@ class BitfinexSubscriptions:
         slot.strays.pop(chan_id, None)
         ch = slot.channels.get(channel)
         if ch is None or ch.chan_id != chan_id:
-            ch = next((c for c in slot.channels.values() if chan_id and c.chan_id == chan_id), None)
+            ch = slot.by_id(chan_id)
         return [] if ch is None else self._on_released(slot, ch, now_ns)
 
     def _on_released(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
@@ -347,9 +353,10 @@ class BitfinexSubscriptions:
 
     # Errors
 
-    def _on_error(self, slot: Slot, channel: int, code: int, now_ns: int) -> list[Action]:
-        if code in (_UNSUB_FAILED, _NOT_SUBSCRIBED):
-            return self._on_unsubscribe_refused(slot, channel, now_ns)
+    def _on_error(self, slot: Slot, channel: int, code: int, chan_id: int, now_ns: int) -> list[Action]:
+        """`chan_id` is 0 where the error names none; code 0 with one is an `unsubscribed` that did not succeed."""
+        if code in (_UNSUB_FAILED, _NOT_SUBSCRIBED) or (code == 0 and chan_id):
+            return self._on_unsubscribe_refused(slot, channel, chan_id, now_ns)
         if code == _CONF_FAILED:
             return self._on_configured(slot, -1, now_ns)
         asked = slot.asked(ChannelState.SUBSCRIBING)
@@ -374,13 +381,16 @@ class BitfinexSubscriptions:
         if slot.maintenance_until_ns:
             ch.wait(now_ns, now_ns)
             return actions
-        if code == _LIMIT and any(c.chan_id for c in slot.channels.values()):
+        if code == _LIMIT and any(c.chan_id for c in slot.channels.values()) and self._slots.has_room(but=slot):
             return actions + self._move(slot, ch, now_ns)
         return actions + self._on_refused(slot, ch, code, now_ns)
 
-    def _on_unsubscribe_refused(self, slot: Slot, channel: int, now_ns: int) -> list[Action]:
+    def _on_unsubscribe_refused(self, slot: Slot, channel: int, chan_id: int, now_ns: int) -> list[Action]:
         """The venue does not hold what we gave up: as good as an answer, where it is clear whose."""
-        ch = slot.channels.get(channel)
+        ch = slot.channels.get(channel) or slot.by_id(chan_id)
+        if ch is None and chan_id:
+            slot.strays.pop(chan_id, None)
+            return []
         if ch is None and slot.strays:
             del slot.strays[next(iter(slot.strays))]
             return []
@@ -466,7 +476,7 @@ class BitfinexSubscriptions:
             ch = None if slot is None else slot.channels[row]
             if slot is None or ch is None or ch.state is not ChannelState.LIVE:
                 continue
-            if int(snapshot[i]) < ch.since_ns:
+            if proof[i] == Proof.EMPTY or int(snapshot[i]) < ch.since_ns:
                 overdue = now_ns - ch.since_ns >= answer_ns
             elif proof[i] == Proof.BROKEN:
                 overdue = True

@@ -1,0 +1,498 @@
+"""The simulated exchange: a market that moves by itself in simulated time, and the channels it tells of it on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.errors import SimulatorError
+from data_controller.simulator import state as layout
+from data_controller.simulator.engine import SECOND, run
+from data_controller.simulator.numbers import amount_text, float_text, price_text, value
+from data_controller.simulator.orderflow import fill, plan
+from data_controller.simulator.wire import look, send_body, send_check, send_snapshot, settle
+
+FRAMES_PER_EVENT = 1.9
+"""Frames that a market event makes on average on a P0 book of 25 with checksums, plus trades; measured."""
+
+_NAMED = (
+    ("tBTCUSD", 43210.0),
+    ("tETHUSD", 2315.4),
+    ("tSOLUSD", 148.32),
+    ("tXRPUSD", 2.1431),
+    ("tLTCUSD", 118.24),
+    ("tADAUSD", 0.38127),
+    ("tDOGE:USD", 0.18123),
+    ("tSHIB:USD", 0.00002314),
+    ("tDOTUSD", 5.2143),
+    ("tLINK:USD", 14.873),
+    ("tAVAX:USD", 35.12),
+    ("tXLMUSD", 0.31236),
+)
+_PRECISIONS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P4": 4, "R0": layout.RAW}
+_TIME_FRAMES_MIN = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
+CANDLES_SENT = 120
+
+
+class Frame(NamedTuple):
+    """A frame as the exchange meant to send it."""
+
+    data: bytes
+    kind: int  # state.SNAPSHOT ... state.OTHER
+    chan_id: int  # 0 where it belongs to none
+    seq: int  # 0 where unnumbered
+    ns: int
+
+
+class TrueBook(NamedTuple):
+    """A book as it is: entries as texts of the wire, best first.
+
+    Aggregated: (price, count, signed amount). Raw: (order id, price, signed amount).
+    """
+
+    bids: list[tuple[str, str, str]]
+    asks: list[tuple[str, str, str]]
+
+
+class Latent(NamedTuple):
+    """The planted signal of one instrument, a row a second."""
+
+    ns: NDArray[np.int64]
+    drift: NDArray[np.float64]  # relative per second
+    fair: NDArray[np.float64]
+    mid: NDArray[np.float64]
+
+
+def instrument_names(count: int) -> list[str]:
+    """The first `count` symbols of the simulated exchange."""
+    names = [name for name, _ in _NAMED[:count]]
+    return names + [f"tS{i:02d}USD" for i in range(1, count - len(names) + 1)]
+
+
+def _start_price(symbol: str, number: int) -> float:
+    known = dict(_NAMED)
+    if symbol in known:
+        return known[symbol]
+    digits = 15_000 + number * 7_919 % 50_000
+    return digits / 10.0 ** (1 + number % 5)
+
+
+class Exchange:
+    """A seeded market and its channels. The same seed and settings give the same market, whoever listens.
+
+    `instruments` is a number or symbols; `ticks_per_second` the frames a second that P0 books of 25 (with checksums)
+    and trades of all of them make together, on average. `strength` is the correlation of the latent drift with the
+    return over `horizon_s`. Raises SimulatorError for settings that no market can have.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        instruments: int | Sequence[str] = 8,
+        *,
+        ticks_per_second: float | None = None,
+        strength: float = 0.3,
+        horizon_s: float = 60.0,
+        drift_time_s: float = 120.0,
+        volatility_bps: float = 6.0,
+        start_ns: int = 1_700_000_000 * SECOND,
+        check_every: int = 10,
+        depth: int = 220,
+    ) -> None:
+        self.symbols = instrument_names(instruments) if isinstance(instruments, int) else list(instruments)
+        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
+            raise SimulatorError(f"expected at least one instrument, each once, was {self.symbols}")
+        if not 60 <= depth <= layout.ORDERS_MAX - 64:
+            raise SimulatorError(f"expected a depth of 60 to {layout.ORDERS_MAX - 64} orders a side, was {depth}")
+        n = len(self.symbols)
+        rate = 20.0 * n if ticks_per_second is None else float(ticks_per_second)
+        if rate <= 0:
+            raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
+        self.seed = seed
+        self.strength, self.horizon_s = strength, horizon_s
+        self.maintenance = False
+        self._row_of = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self._queues: dict[int, list[Frame]] = {}
+        self._keys: dict[int, tuple[str, int]] = {}  # candle channels: key, minutes a candle
+        self._slow_text = 0  # ticker and candle channels, made in Python at whole seconds
+        self._next_conn = 0
+        self._next_chan = 17_000 + seed % 997
+        self._state = layout.allocate(n, 64, 64, 1 << 16, 1 << 23)
+        self._state.rng[0] = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x1234567) & 0xFFFFFFFFFFFFFFFF)
+        clock = self._state.clock[0]
+        gap_s = FRAMES_PER_EVENT / rate
+        clock["now_ns"] = start_ns
+        clock["event_ns"] = start_ns + int(gap_s * SECOND)
+        clock["timer_ns"] = (start_ns // SECOND + 1) * SECOND
+        clock["gap_ns"] = gap_s * SECOND
+        clock["order_id"] = 150_000_000_000 + (seed % 9973) * 1_000_000
+        clock["trade_id"] = 1_400_000_000 + (seed % 9973) * 1_000
+        clock["check_every"] = check_every
+        clock["depth"] = depth
+        clock["tau_s"] = drift_time_s
+        for i, symbol in enumerate(self.symbols):
+            price = _start_price(symbol, i)
+            digits = price * 1e8
+            while digits >= 100_000.0:
+                digits /= 10.0
+            settings = plan(strength, horizon_s, drift_time_s, volatility_bps, 1e4 / digits, gap_s * n)
+            market = self._state.market[i]
+            market["fair"] = market["anchor"] = price
+            market["drift_sd"], market["sigma"] = settings.drift_sd, settings.sigma
+            market["latent_ns"] = start_ns
+            market["unit"] = max(100, int(1500.0 / price * 1e8))
+            fill(self._state, i)
+            last = -int(self._state.levels[i, 0, 0]["key"])
+            for name in ("open_k", "high_k", "low_k", "last_k"):
+                market[name] = last
+
+    @property
+    def now_ns(self) -> int:
+        """The market's clock, Unix ns."""
+        return int(self._state.clock[0]["now_ns"])
+
+    @property
+    def events(self) -> int:
+        """Market events so far."""
+        return int(self._state.clock[0]["events"])
+
+    def instrument(self, symbol: str) -> int | None:
+        """Row of a symbol, None where it is not traded here."""
+        return self._row_of.get(symbol)
+
+    # Time
+
+    def advance(self, to_ns: int) -> None:
+        """Run the market to `to_ns`; frames wait in their connection's queue (`take`)."""
+        while self.now_ns < to_ns:
+            stop = to_ns
+            if self._slow_text:
+                stop = min(to_ns, (self.now_ns // SECOND + 1) * SECOND)
+            self._run(stop)
+            if self._slow_text and stop % SECOND == 0:
+                self._send_slow_texts()
+        self._drain()
+
+    def advance_raw(self, to_ns: int) -> tuple[NDArray[np.void], NDArray[np.uint8]]:
+        """Run the market to `to_ns`; returns the frames made (state.FRAME, `end` within the bytes) and their bytes.
+
+        The queues get none of them. Tickers and candles are not sent.
+        """
+        self._drain()
+        tables: list[NDArray[np.void]] = []
+        texts: list[NDArray[np.uint8]] = []
+        base = 0
+        done = False
+        while not done:
+            done = bool(run(self._state, to_ns))
+            clock = self._state.clock[0]
+            frames = self._state.frames[: clock["n"]].copy()
+            frames["end"] += base
+            base += int(clock["pos"])
+            tables.append(frames)
+            texts.append(self._state.data[: clock["pos"]].copy())
+            self._reset_arena(done)
+        return np.concatenate(tables), np.concatenate(texts)
+
+    def _run(self, to_ns: int) -> None:
+        while not run(self._state, to_ns):
+            empty = self._state.clock[0]["n"] == 0
+            self._drain()
+            if empty:
+                self._widen_arena()
+
+    def _reset_arena(self, done: bool) -> None:
+        clock = self._state.clock[0]
+        if not done and clock["n"] == 0:
+            self._widen_arena()
+        clock["n"] = clock["pos"] = 0
+
+    def _widen_arena(self) -> None:
+        frames, data = 2 * len(self._state.frames), 2 * len(self._state.data)
+        self._state = self._state._replace(frames=np.zeros(frames, layout.FRAME), data=np.zeros(data, np.uint8))
+
+    def rebase(self, now_ns: int) -> None:
+        """Set the market's clock to a later time without letting anything happen in between."""
+        clock = self._state.clock[0]
+        delta = now_ns - self.now_ns
+        if delta < 0:
+            raise SimulatorError(f"expected a time not before the market's {self.now_ns}, was {now_ns}")
+        for name in ("now_ns", "event_ns", "due_ns"):
+            clock[name] += delta
+        self._state.pending["due_ns"] += delta
+        self._state.market["latent_ns"] += delta
+        self._state.channels["sent_ns"] += delta
+        clock["timer_ns"] = (now_ns // SECOND + 1) * SECOND
+
+    def halt(self, halted: bool) -> None:
+        """Stop or resume trading; time goes on, heartbeats too."""
+        clock = self._state.clock[0]
+        if clock["halted"] and not halted:
+            clock["event_ns"] = self.now_ns + int(clock["gap_ns"])
+            self._state.market["latent_ns"] = self.now_ns
+        clock["halted"] = int(halted)
+
+    # Connections and channels
+
+    def connect(self) -> int:
+        """A new connection's number; numbers are never reused."""
+        conn = self._next_conn
+        self._next_conn += 1
+        if conn >= len(self._state.connections):
+            self._state = layout.grown(self._state, len(self._state.channels), 2 * conn)
+        self._queues[conn] = []
+        return conn
+
+    def disconnect(self, conn: int) -> None:
+        """Forget a connection and its channels."""
+        for row in np.flatnonzero((self._state.channels["active"] == 1) & (self._state.channels["conn"] == conn)):
+            self._release(int(row))
+        self._queues.pop(conn, None)
+
+    def set_flags(self, conn: int, flags: int) -> None:
+        """Set what a connection's frames carry; its sequence starts anew when numbering is switched on."""
+        row = self._state.connections[conn]
+        if flags & layout.SEQ_ALL and not row["flags"] & layout.SEQ_ALL:
+            row["seq"] = 0
+        row["flags"] = flags
+
+    def open_channel(
+        self,
+        conn: int,
+        kind: int,
+        symbol: str,
+        precision: str = "P0",
+        length: int = 25,
+        slow: bool = False,
+        key: str = "",
+    ) -> int:
+        """Open a channel; returns its id. Nothing is sent before `start_channel`."""
+        free = np.flatnonzero(self._state.channels["active"] == 0)
+        if not len(free):
+            rows = len(self._state.channels)
+            self._state = layout.grown(self._state, 2 * rows, len(self._state.connections))
+            free = np.array([rows])
+        row = int(free[0])
+        i = self._row_of[symbol]
+        n = int(self._state.n_by_instrument[i])
+        if n == layout.CHANNELS_PER_INSTRUMENT:
+            raise SimulatorError(f"expected at most {n} channels on {symbol}, was one more")
+        self._next_chan += 1 + (self._next_chan * 31 + self.seed) % 97
+        channel = self._state.channels[row]
+        channel["active"], channel["kind"], channel["muted"] = 1, kind, 0
+        channel["precision"], channel["length"], channel["slow"] = _PRECISIONS[precision], length, int(slow)
+        channel["dirty"] = channel["since_check"] = 0
+        channel["conn"], channel["instrument"] = conn, i
+        channel["chan_id"], channel["sent_ns"] = self._next_chan, self.now_ns
+        self._state.n_windows[row] = 0
+        self._state.by_instrument[i, n] = row
+        self._state.n_by_instrument[i] = n + 1
+        if kind == layout.CANDLE_KIND:
+            self._keys[row] = (key, _TIME_FRAMES_MIN[key.split(":")[1]])
+        self._slow_text += kind in (layout.TICKER, layout.CANDLE_KIND)
+        return int(self._next_chan)
+
+    def start_channel(self, conn: int, chan_id: int) -> None:
+        """Send a channel's snapshot (and the checksum of a book)."""
+        row = self._find(conn, chan_id)
+        kind = int(self._state.channels[row]["kind"])
+        if kind in (layout.BOOK, layout.TRADES):
+            send_snapshot(self._state, row)
+        else:
+            self._send_slow_text(row, snapshot=True)
+        self._drain()
+
+    def close_channel(self, conn: int, chan_id: int) -> None:
+        """Close a channel of a connection."""
+        self._release(self._find(conn, chan_id))
+
+    def mute(self, conn: int, chan_ids: Sequence[int] | None, muted: bool, catch_up: bool = True) -> None:
+        """Silence channels of a connection (None: all) but for heartbeats, or let them speak again.
+
+        What changed meanwhile is sent at the next event; with `catch_up` False it is never sent.
+        """
+        channels = self._state.channels
+        for row in np.flatnonzero((channels["active"] == 1) & (channels["conn"] == conn)).tolist():
+            if chan_ids is not None and int(channels[row]["chan_id"]) not in chan_ids:
+                continue
+            channels[row]["muted"] = int(muted)
+            if not muted and not catch_up and channels[row]["kind"] == layout.BOOK:
+                n0, n1 = look(self._state, row, 0), look(self._state, row, 1)
+                settle(self._state, row, n0, n1)
+
+    def check(self, conn: int, chan_id: int) -> None:
+        """Send a book's checksum now."""
+        send_check(self._state, self._find(conn, chan_id))
+        self._drain()
+
+    def take(self, conn: int) -> list[Frame]:
+        """The frames that wait for a connection; the queue is empty afterwards."""
+        frames = self._queues[conn]
+        self._queues[conn] = []
+        return frames
+
+    def put(self, conn: int, data: bytes) -> None:
+        """Line up an event frame made outside, behind what waits."""
+        self._queues[conn].append(Frame(data, layout.EVENT, 0, 0, self.now_ns))
+
+    def connections(self) -> list[int]:
+        """Numbers of the open connections."""
+        return list(self._queues)
+
+    def _find(self, conn: int, chan_id: int) -> int:
+        channels = self._state.channels
+        rows = np.flatnonzero((channels["active"] == 1) & (channels["conn"] == conn) & (channels["chan_id"] == chan_id))
+        if not len(rows):
+            raise SimulatorError(f"expected an open channel of connection {conn}, was {chan_id}")
+        return int(rows[0])
+
+    def _release(self, row: int) -> None:
+        channel = self._state.channels[row]
+        i = int(channel["instrument"])
+        n = int(self._state.n_by_instrument[i])
+        rows = [r for r in self._state.by_instrument[i, :n] if r != row]
+        self._state.by_instrument[i, : n - 1] = rows
+        self._state.n_by_instrument[i] = n - 1
+        channel["active"] = 0
+        self._keys.pop(row, None)
+        self._slow_text -= int(channel["kind"]) in (layout.TICKER, layout.CANDLE_KIND)
+
+    def _drain(self) -> None:
+        clock = self._state.clock[0]
+        n = int(clock["n"])
+        if not n:
+            return
+        frames = self._state.frames[:n]
+        text = self._state.data[: clock["pos"]].tobytes()
+        start = 0
+        chan_ids = self._state.channels["chan_id"][frames["row"]].tolist()
+        columns = zip(*(frames[name].tolist() for name in ("end", "conn", "kind", "seq", "ns")), chan_ids, strict=True)
+        queues = self._queues
+        for end, conn, kind, seq, ns, chan_id in columns:
+            queues[conn].append(Frame(text[start:end], kind, chan_id, seq, ns))
+            start = end
+        clock["n"] = clock["pos"] = 0
+
+    # Truth
+
+    def true_book(self, symbol: str, precision: str = "P0", length: int = 25) -> TrueBook:
+        """The book of a symbol as it is now, as a subscriber of that precision and length should hold it."""
+        row = len(self._state.channels) - 1
+        if self._state.channels[row]["active"]:
+            self._state = layout.grown(self._state, 2 * len(self._state.channels), len(self._state.connections))
+            row = len(self._state.channels) - 1
+        channel = self._state.channels[row]
+        channel["instrument"], channel["precision"], channel["length"] = (
+            self._row(symbol),
+            _PRECISIONS[precision],
+            length,
+        )
+        sides: list[list[tuple[str, str, str]]] = []
+        for side in (0, 1):
+            n = look(self._state, row, side)
+            entries = []
+            for entry in self._state.fresh[side, :n].tolist():
+                key, amount, ref = entry
+                price = price_text(key if side else -key)
+                signed = amount_text(-amount if side else amount)
+                entries.append((str(ref), price, signed) if precision == "R0" else (price, str(ref), signed))
+            sides.append(entries)
+        return TrueBook(*sides)
+
+    def latent(self, symbol: str) -> Latent:
+        """The drift, fair price and mid of a symbol at each whole second that is still remembered, oldest first."""
+        i = self._row(symbol)
+        seconds = int(self._state.clock[0]["seconds"])
+        rows = len(self._state.latent)
+        order = np.arange(max(0, seconds - rows), seconds) % rows
+        log = self._state.latent[order, i]
+        return Latent(log["ns"].copy(), log["drift"].copy(), log["fair"].copy(), log["mid"].copy())
+
+    def top(self, symbol: str) -> tuple[float, float]:
+        """Best bid and ask of a symbol."""
+        i = self._row(symbol)
+        levels = self._state.levels
+        return float(value(-levels[i, 0, 0]["key"])), float(value(levels[i, 1, 0]["key"]))
+
+    def _row(self, symbol: str) -> int:
+        row = self._row_of.get(symbol)
+        if row is None:
+            raise SimulatorError(f"expected one of {', '.join(self.symbols[:12])}, was {symbol}")
+        return row
+
+    # Tickers and candles
+
+    def _send_slow_texts(self) -> None:
+        channels = self._state.channels
+        for row in np.flatnonzero((channels["active"] == 1) & (channels["kind"] >= layout.TICKER)):
+            if channels[row]["dirty"] and not channels[row]["muted"]:
+                self._send_slow_text(int(row), snapshot=False)
+        self._drain()
+
+    def _send_slow_text(self, row: int, snapshot: bool) -> None:
+        channel = self._state.channels[row]
+        i = int(channel["instrument"])
+        if channel["kind"] == layout.TICKER:
+            body = self.ticker_text(self.symbols[i])
+        else:
+            candles = self.candle_texts(self.symbols[i], self._keys[row][1])
+            if snapshot:
+                body = f"[{','.join(candles[:CANDLES_SENT])}]"
+            elif candles:
+                body = candles[0]
+            else:
+                return
+        channel["dirty"] = 0
+        kind = layout.SNAPSHOT if snapshot else layout.OTHER
+        send_body(self._state, row, kind, np.frombuffer(body.encode(), np.uint8))
+
+    def ticker_text(self, symbol: str) -> str:
+        """A ticker's array: bid, bid size, ask, ask size, change, relative change, last, volume, high, low."""
+        i = self._row(symbol)
+        market = self._state.market[i]
+        bid, ask = (self._state.levels[i, side, : min(25, int(self._state.n_levels[i, side]))] for side in (0, 1))
+        opened, last = float(value(market["open_k"])), float(value(market["last_k"]))
+        digits = max(0, 5 - len(str(int(max(opened, last)))) if last >= 1 else 8)
+        change = round(last - opened, digits)
+        parts = (
+            price_text(-int(bid[0]["key"])),
+            amount_text(int(bid["amount"].sum())),
+            price_text(int(ask[0]["key"])),
+            amount_text(int(ask["amount"].sum())),
+            float_text(change),
+            float_text(round(change / opened, 8)),
+            price_text(int(market["last_k"])),
+            amount_text(int(market["volume"])),
+            price_text(int(market["high_k"])),
+            price_text(int(market["low_k"])),
+        )
+        return f"[{','.join(parts)}]"
+
+    def candle_texts(self, symbol: str, minutes: int) -> list[str]:
+        """Candles' arrays, newest first: start ms, open, close, high, low, volume."""
+        i = self._row(symbol)
+        total = int(self._state.market[i]["minutes"])
+        count = min(total, layout.CANDLES)
+        rows = self._state.candles[i, np.arange(total - count, total) % layout.CANDLES]
+        width = minutes * 60_000
+        out: list[str] = []
+        for start in sorted({int(m) - int(m) % width for m in rows["mts"]}, reverse=True):
+            part = rows[(rows["mts"] >= start) & (rows["mts"] < start + width)]
+            prices = (part[0]["open"], part[-1]["close"], part["high"].max(), part["low"].min())
+            texts = ",".join(price_text(int(k)) for k in prices)
+            out.append(f"[{start},{texts},{amount_text(int(part['volume'].sum()))}]")
+        return out
+
+
+def market_hash(exchange: Exchange) -> str:
+    """Hex digest of every book and every instrument's state: equal for equal seeds on any machine."""
+    import hashlib
+
+    state = exchange._state
+    digest = hashlib.sha256()
+    for array in (state.n_orders, state.orders, state.market, state.tape, state.rng):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
