@@ -44,9 +44,9 @@ def checksum(bids: list[Entry], asks: list[Entry], rule: ChecksumRule) -> tuple[
     """Text and checksum that the kernels give, with the asks' levels standing before the bids'."""
     levels = np.concatenate([as_levels(asks), as_levels(bids)])
     scratch = np.zeros(SCRATCH_BYTES, np.uint8)
-    book = (np.int64(rule), levels, len(asks), len(bids), 0, len(asks))
+    book = (np.int64(rule), levels.ctypes.data, len(asks), len(bids), 0, len(asks))
     end = bitfinex_text(*book, scratch.ctypes.data) - scratch.ctypes.data
-    return scratch[:end].tobytes().decode(), bitfinex_checksum(*book, scratch)
+    return scratch[:end].tobytes().decode(), bitfinex_checksum(*book, scratch.ctypes.data)
 
 
 @given(st.binary(max_size=300), st.integers(0, 9))

@@ -82,7 +82,8 @@ class FakeEngine:
             counters={
                 "frames": frames, "events": frames * 3, "checksums_ok": frames // 10, "checksums_bad": 0,
                 "sequence_gaps": 0, "resyncs": 1, "feature_rows": n * self.books // 10,
-                "predictions": n * self.books // 10, "decisions": n * self.books // 10, "decisions_refused_invalid": n // 40, "orders": n // 50,
+                "predictions": n * self.books // 10, "decisions": n * self.books // 10,
+                "decisions_refused_invalid": n // 40, "orders": n // 50,
                 "fills": n // 55, "journal_bytes": frames * 27, "loop_stalls": 0,
             },
             gauges={"loop_lag_seconds": 0.0012, "rss_bytes": 412e6, "equity": 100_012.5},
@@ -114,7 +115,9 @@ class FakeEngine:
                 "journal": "ok: durable 0.4 s ago",
             },
             positions=[
-                PositionStat(exchange="bitfinex", symbol="tBTCUSD", size=0.12, entry=63_980.5, mark=64_003.0, unrealised=2.7)
+                PositionStat(
+                    exchange="bitfinex", symbol="tBTCUSD", size=0.12, entry=63_980.5, mark=64_003.0, unrealised=2.7
+                ),
             ],
             kill=KillStat(active=latch.active, reason=latch.reason, who=latch.who, since_ns=latch.t_ns),
             alerts=self.alerts[-64:],

@@ -66,7 +66,7 @@ def test_corrupt_changes_one_digit_of_the_payload_and_nothing_else(seed):
 
 
 def test_a_corrupt_frame_shows_in_the_next_checksum():
-    exchange, link, client, _ = linked()
+    _, link, client, _ = linked()
     link.arm(Fault("corrupt", frame="snapshot"))
     client.feed(link.receive('{"event":"subscribe","channel":"book","symbol":"tBTCUSD","len":"100"}'))
     assert client.checksums[-1][1] is False
@@ -227,7 +227,7 @@ def test_random_faults_are_drawn_by_their_seed():
 
 
 @pytest.mark.parametrize(
-    "values", [{"kind": "explode"}, {"kind": "drop", "wher": 1}, {}, {"kind": "drop", "frame": "x"}]
+    "values", [{"kind": "explode"}, {"kind": "drop", "wher": 1}, {}, {"kind": "cut", "frame": "x"}]
 )
 def test_an_unknown_fault_is_refused(values):
     with pytest.raises(SimulatorError, match="expected"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -77,6 +79,21 @@ def _bit_length(typing_context: Any, word: Any) -> Any:
         return builder.sub(ir.Constant(_I64, 64), zeros)
 
     return types.int64(types.uint64), codegen
+
+
+def record_at(dtype: np.dtype[Any]) -> Any:
+    """An intrinsic `at(base, i)`: the record number `i` of the array of `dtype` that begins at address `base`."""
+    record: Any = numba.from_dtype(dtype)
+
+    def typed(typing_context: Any, base: Any, i: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            offset = builder.mul(args[1], ir.Constant(_I64, dtype.itemsize))
+            return builder.inttoptr(builder.add(args[0], offset), context.get_value_type(record))
+
+        return record(types.int64, types.int64), codegen
+
+    made: Any = intrinsic(typed)
+    return made
 
 
 address_of: Any = intrinsic(_address_of)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import address_of, load_byte, load_word, store_byte
-from data_controller.market.layout import ChecksumRule
+from data_controller.market._words import load_byte, load_word, record_at, store_byte
+from data_controller.market.layout import LEVEL, ChecksumRule
 from data_controller.market.numbers import TEXT_SPACE, write_number
 from data_controller.market.rows import Flag
 
@@ -41,6 +41,7 @@ def _tables() -> NDArray[np.uint32]:
 
 _T = _tables().reshape(-1)
 _FF = np.uint64(0xFF)
+_level_at = record_at(LEVEL)
 
 
 @kernel
@@ -95,21 +96,21 @@ def bitfinex_text(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_as
     """Write the text that Bitfinex's checksum covers at address `start`; returns the address behind it.
 
     For each of the first 25 entries: the bid's price (or order id) and amount, then the ask's with its amount
-    negative, joined by colons; a side that has run out is skipped. SCRATCH_BYTES from `start` on may be written.
+    negative, joined by colons; a side that has run out is skipped. `levels` is the address of the LEVELs, and
+    SCRATCH_BYTES from `start` on may be written.
     """
     orders = rule == _ORDERS
     p = start
     for i in range(ENTRIES):
         if i < n_bid:
-            p = _write_entry(p, levels[bid0 + i], orders, False)
+            p = _write_entry(p, _level_at(levels, bid0 + i), orders, False)
         if i < n_ask:
-            p = _write_entry(p, levels[ask0 + i], orders, True)
+            p = _write_entry(p, _level_at(levels, ask0 + i), orders, True)
     return p - 1 if p > start else p
 
 
 @kernel
 def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
-    """The signed 32-bit checksum that Bitfinex sends for a book of these levels; `scratch` holds SCRATCH_BYTES."""
-    start = address_of(scratch)
-    crc = crc32(start, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, start))
+    """The signed 32-bit checksum that Bitfinex sends for a book; `scratch` is the address of SCRATCH_BYTES."""
+    crc = crc32(scratch, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, scratch))
     return crc - 0x100000000 if crc >= 0x80000000 else crc

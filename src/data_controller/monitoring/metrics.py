@@ -48,7 +48,7 @@ def split_key(key: str) -> tuple[str, Labels]:
     for part in (inside or "").split(","):
         label, equals, value = part.partition("=")
         if equals:
-            labels.append((_NOT_NAME.sub("_", label.strip()).lstrip("_0123456789") or "label", value.strip()))
+            labels.append((_label_name(label), value.strip()))
     return _NOT_NAME.sub("_", name).removesuffix("_total") or "unnamed", tuple(sorted(dict(labels).items()))
 
 
@@ -148,7 +148,13 @@ def _of_books(feed: Feed) -> Iterator[tuple[Kind, Sample]]:
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:
-    return tuple((_NOT_NAME.sub("_", name), value) for name, value in labels.items())
+    return tuple({_label_name(name): value for name, value in labels.items()}.items())
+
+
+def _label_name(text: str) -> str:
+    """`text` as a label's name: `__x` and `le` mean something of their own to Prometheus, a digit cannot lead."""
+    name = _NOT_NAME.sub("_", text.strip()).lstrip("_0123456789") or "label"
+    return "le_" if name == "le" else name
 
 
 def families(view: View, limits: MonitoringSettings) -> list[Metric]:

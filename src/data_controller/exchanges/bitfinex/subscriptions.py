@@ -310,8 +310,8 @@ class BitfinexSubscriptions:
             return self._on_stray(slot, chan_id, now_ns)
         slot.strays.pop(chan_id, None)
         if ch.chan_id == chan_id:
-            ch.since_ns = now_ns  # told twice: the book starts over, and its snapshot may not
-            return []
+            # Told twice: whoever reads the row starts the book over, and no second snapshot comes.
+            return self._resync(slot, ch, now_ns) if ch.is_book else []
         if ch.chan_id or slot.by_id(chan_id) is not None:
             return self._reconnect(slot, "two subscriptions are mixed up", now_ns)
         if slot.state is not SlotState.READY:

@@ -107,7 +107,7 @@ function showHealth(health) {
   kind(overall, STATE_CLASS[health.overall]);
   const list = Object.entries(health.components).map(([name, state]) => {
     const li = document.createElement("li");
-    li.append(node("span", `badge ${STATE_CLASS[state]}`, state), node("span", "", name),
+    li.append(node("span", `badge ${STATE_CLASS[state]}`, state), node("span", "", name.replaceAll("/", "/\u200b")),
       node("span", "quiet", (health.details[name] || {}).why || ""));
     return li;
   });
@@ -276,7 +276,10 @@ setInterval(() => {
   if (why && (silent === null || silent > 1.5)) {
     text("age", `monitor: ${why}${silent === null ? "" : `, ${duration(silent)} ago`}`);
     kind($("age"), "bad");
-    $("main").classList.add("stale");
+    text("mode", "UNKNOWN");
+    kind($("mode"), "warn");
+    text("phase", "monitor does not answer");
   }
+  $("main").classList.toggle("lost", Boolean(why) && (silent === null || silent > 1.5));
 }, 250);
 poll();
