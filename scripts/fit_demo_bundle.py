@@ -5,8 +5,8 @@
 
 The first simulates hours of the exchange without sockets and makes the bundle that ships. DIR holds the table
 `features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon: ridge for the mean of
-the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic regression for P(up) and
-P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
+the mid's log return, ridge on log |residual| for its standard deviation, and P(up) and P(down) as logistic functions
+of that mean. Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,25 +95,26 @@ def scaling(values: NDArray[np.float32], valid: NDArray[np.bool_], log: list[boo
     return Normalisation(centre=centre, scale=scale, clip=[CLIP] * len(log), log=log)
 
 
-def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
-    """Weights and, last, the intercept (not penalised); `penalty` is a row."""
-    centre, level = x.mean(axis=0), y.mean()
+def ridge(x: Floats, y: Floats, penalty: float, intercept: bool = True) -> Floats:
+    """Weights and, last, the intercept (not penalised, 0 where not wanted); `penalty` is a row."""
+    centre, level = (x.mean(axis=0), y.mean()) if intercept else (np.zeros(x.shape[1]), 0.0)
     z = x - centre
     weights = np.linalg.solve(z.T @ z + penalty * len(x) * np.eye(x.shape[1]), z.T @ (y - level))
     return np.append(weights, level - centre @ weights)
 
 
-def logistic(x: Floats, y: Floats, penalty: float) -> Floats:
-    """As `ridge`, for the logit of P(y = 1), by Newton's method."""
-    design = np.column_stack([x, np.ones(len(x))])
-    shrink = np.diag(np.append(np.full(x.shape[1], 0.25 * penalty * len(x)), 1e-9))
-    rate = min(max(float(y.mean()), 1e-4), 1 - 1e-4)
-    weights = np.append(np.zeros(x.shape[1]), np.log(rate / (1 - rate)))
+def logit_slope(mean: Floats, r: Floats) -> float:
+    """Slope k of P(up | r is not 0) = 1 / (1 + exp(-k mean)), by Newton's method; 0 where the mean says nothing."""
+    moved = r != 0
+    x, y = mean[moved], 1.0 * (r[moved] > 0)
+    slope = 0.0
     for _ in range(LOGIT_ROUNDS):
-        p = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (y - p) - shrink @ weights
-        weights = weights + np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + shrink, gradient)
-    return weights
+        p = 1.0 / (1.0 + np.exp(-np.clip(slope * x, -30, 30)))
+        curvature = float(np.sum(p * (1 - p) * x * x))
+        if curvature < 1e-12:
+            return 0.0
+        slope += float(np.sum((y - p) * x)) / curvature
+    return slope
 
 
 def apply(x: Floats, weights: Floats) -> Floats:
@@ -127,30 +129,39 @@ def choose_penalty(x: Floats, y: Floats, tick_ns: NDArray[np.int64], purge_ns: i
     early, late = tick_ns + purge_ns < split, tick_ns >= split
     if early.sum() < 10 * x.shape[1] or not late.any():
         return PENALTIES[-1]
-    errors = [float(np.mean((y[late] - apply(x[late], ridge(x[early], y[early], p))) ** 2)) for p in PENALTIES]
+    errors = [float(np.mean((y[late] - apply(x[late], ridge(x[early], y[early], p, False))) ** 2)) for p in PENALTIES]
     return PENALTIES[int(np.argmin(errors))]
 
 
-def score(r: Floats, out: Floats, level: float, up_rate: float, down_rate: float, overlap: int) -> dict[str, Any]:
-    """Scores of outputs [n, 4] against returns [n] of the later part, beside those of no skill (training averages)."""
+def score(r: Floats, out: Floats, rate: float, overlap: int) -> dict[str, Any]:
+    """Scores of outputs [n, 4] against returns [n] of the later part, beside those of no skill.
+
+    No skill is a return of 0, and the training span's `rate` of returns that are not 0, half up and half down.
+    """
     up, down, mean, sd = out.T
     ic = float(np.corrcoef(mean, r)[0, 1]) if mean.std() > 0 and r.std() > 0 else 0.0
     return {
         "rows": len(r),
         "rows_not_overlapping": len(r) // max(1, overlap),
         "ic": ic,
-        "r2": 1.0 - float(np.sum((r - mean) ** 2) / np.sum((r - level) ** 2)) if r.std() > 0 else 0.0,
+        "r2": 1.0 - float(np.sum((r - mean) ** 2) / np.sum(r**2)) if r.any() else 0.0,
         "brier_up": float(np.mean((up - (r > 0)) ** 2)),
-        "brier_up_no_skill": float(np.mean((up_rate - (r > 0)) ** 2)),
+        "brier_up_no_skill": float(np.mean((0.5 * rate - (r > 0)) ** 2)),
         "brier_down": float(np.mean((down - (r < 0)) ** 2)),
-        "brier_down_no_skill": float(np.mean((down_rate - (r < 0)) ** 2)),
+        "brier_down_no_skill": float(np.mean((0.5 * rate - (r < 0)) ** 2)),
         "standardised_residual_sd": float(np.std((r - mean) / sd)),
         "return_sd_bps": float(r.std()),
     }
 
 
-def fit(samples: Samples, log: list[bool], horizons_s: tuple[int, ...] = HORIZONS_S, min_valid: float = 0.95) -> Fitted:
-    """Fit all heads. Columns valid in less than `min_valid` of the rows carry no weight: they never block an answer.
+def fit(
+    samples: Samples,
+    log: list[bool],
+    horizons_s: tuple[int, ...] = HORIZONS_S,
+    min_valid: float = 0.95,
+    barred: Sequence[int] = (),
+) -> Fitted:
+    """Fit all heads; the columns `barred`, and those valid in less than `min_valid` of the rows, carry no weight.
 
     Raises SystemExit where there is too little to fit on.
     """
@@ -166,6 +177,7 @@ def fit(samples: Samples, log: list[bool], horizons_s: tuple[int, ...] = HORIZON
     usable_cells = samples.valid & np.isfinite(samples.values)
     in_train = samples.tick_ns < split
     kept = np.flatnonzero(usable_cells[in_train].mean(axis=0) >= min_valid) if in_train.any() else np.zeros(0, int)
+    kept = np.setdiff1d(kept, np.asarray(barred, int))
     kept = kept[[float(np.std(samples.values[usable_cells[:, j], j])) > 1e-12 for j in kept]] if len(kept) else kept
     if not len(kept):
         raise SystemExit(f"expected columns valid in {min_valid:.0%} of the training rows, was none; record for longer")
@@ -190,24 +202,27 @@ def fit(samples: Samples, log: list[bool], horizons_s: tuple[int, ...] = HORIZON
             )
         xt, rt = x[train], r[train]
         penalty = choose_penalty(xt, rt, samples.tick_ns[train], horizon_s * 1_000_000_000)
-        mean = ridge(xt, rt, penalty)
+        # The drift of the training span is no forecast: no head that has a side gets an intercept of its own.
+        mean = ridge(xt, rt, penalty, intercept=False)
         residual = rt - apply(xt, mean)
         # A tenth of the deviation is the floor: returns of exactly 0 would pull the logarithm without bound.
         spread = ridge(xt, np.log(np.abs(residual) + 0.1 * residual.std()), penalty)
         spread[-1] += 0.5 * np.log(np.mean((residual / np.exp(apply(xt, spread))) ** 2))
-        heads = (logistic(xt, 1.0 * (rt > 0), penalty), logistic(xt, 1.0 * (rt < 0), penalty), mean, spread)
-        for o, head in enumerate(heads):
+        side = 0.5 * min(max(float((rt != 0).mean()), 1e-4), 1 - 1e-4)
+        lean = logit_slope(apply(xt, mean), rt) * mean
+        level = np.log(side / (1 - side)) * (np.arange(len(mean)) == len(mean) - 1)
+        for o, head in enumerate((level + lean, level - lean, mean, spread)):
             weight[h, o, kept] = head[:-1]
             bias[h, o] = head[-1]
         metrics[str(horizon_s)] = {"penalty": penalty, "rows_train": int(train.sum())}
-        tests.append((test, r, float(rt.mean()), float((rt > 0).mean()), float((rt < 0).mean())))
+        tests.append((test, r, float((rt != 0).mean())))
 
     parameters = prepare(norm, weight, bias, 1)
     with np.errstate(all="ignore"):
         outputs, usable = linear(np, parameters, samples.values[:, None, :], usable_cells[:, None, :])
-    for h, (test, r, level, up_rate, down_rate) in enumerate(tests):
+    for h, (test, r, rate) in enumerate(tests):
         overlap = horizons_s[h] * 1_000_000_000 // step_ns
-        found = score(r[test], outputs[test, h].astype(np.float64), level, up_rate, down_rate, overlap)
+        found = score(r[test], outputs[test, h].astype(np.float64), rate, overlap)
         metrics[str(horizons_s[h])] |= found
     sound = np.flatnonzero(usable)
     chosen = np.concatenate([sound[:: max(1, len(sound) // 15)][:15], np.flatnonzero(~usable)[:1]])
@@ -288,15 +303,20 @@ def simulated(seed: int, hours: float) -> Samples:
     return Samples(**simulate(seed, hours))
 
 
-def catalogue() -> tuple[list[str], list[bool], str]:
-    """Columns, which of them are taken as logarithms, and the catalogue's hash with the parameters that ship."""
+def catalogue() -> tuple[list[str], list[bool], list[int], str]:
+    """Columns, which of them are taken as logarithms, which are barred, and the hash with the parameters that ship.
+
+    Barred are the hour, which within a few hours of data is but a name for the drift of each, and the quality masks.
+    """
     from data_controller.features.catalogue import COLUMNS, FEATURES, catalogue_hash
     from data_controller.features.parameters import load_parameters
     from data_controller.features.settings import FeatureSettings
 
     settings = FeatureSettings()
-    log = [feature.normalisation == "l" for feature in FEATURES for _ in feature.column_names]
-    return list(COLUMNS), log, catalogue_hash(settings, load_parameters(settings.parameters))
+    owners = [feature for feature in FEATURES for _ in feature.column_names]
+    log = [owner.normalisation == "l" for owner in owners]
+    barred = [j for j, owner in enumerate(owners) if owner.inputs == ("time",) or owner.normalisation == "m"]
+    return list(COLUMNS), log, barred, catalogue_hash(settings, load_parameters(settings.parameters))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -309,11 +329,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=shipped(), help="bundle directory (default: the shipped one)")
     parser.add_argument("--min-valid", type=float, default=0.95, help="share of rows in which a column must be valid")
     given = parser.parse_args(argv)
-    columns, log, catalogue_hash = catalogue()
+    columns, log, barred, catalogue_hash = catalogue()
     samples = simulated(given.seed, given.simulate) if given.features is None else read(given.features)
     if samples.values.shape[1] != len(columns):
         raise SystemExit(f"expected {len(columns)} columns in the features table, was {samples.values.shape[1]}")
-    fitted = fit(samples, log, HORIZONS_S, given.min_valid)
+    fitted = fit(samples, log, HORIZONS_S, given.min_valid, barred)
     described = manifest(fitted, columns, catalogue_hash, HORIZONS_S)
     name = save(given.out, described, fitted.weight, fitted.bias, fitted.golden)
     json.dump({"bundle": name, "out": str(given.out), "metrics": fitted.metrics}, sys.stdout, indent=1)

@@ -78,6 +78,16 @@ def test_columns_that_are_often_invalid_or_never_change_carry_no_weight() -> Non
     fitted = script.fit(samples(1.0), LOG, (5,))
     assert fitted.training["columns_with_weight"] == [0, 1, 4]
     assert not fitted.weight[..., [2, 3]].any()
+    barred = script.fit(samples(1.0), LOG, (5,), barred=[0])
+    assert barred.training["columns_with_weight"] == [1, 4]
+
+
+def test_the_drift_of_the_training_span_is_no_forecast() -> None:
+    made = samples(0.0)
+    drifting = made._replace(mid=made.mid * np.exp(1e-4 * made.tick_ns / S))
+    fitted = script.fit(drifting, LOG, (5,))
+    up, down, mean, _ = fitted.bias[0]
+    assert (up, mean) == (down, 0.0)
 
 
 def test_the_last_rows_of_training_do_not_see_the_test_span() -> None:
