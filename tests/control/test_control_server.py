@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from data_controller.control import Feed, FeedClient, Request, StateLock, encode_feed, request
+from data_controller.control import Feed, FeedClient, Request, StateLock, encode_feed, request, request_async
 from data_controller.engine.control_server import ControlServer
 from data_controller.errors import ConfigError, ControlError
 
@@ -44,7 +44,18 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 async def ask(state_dir: Path, what: Any, body: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    return await asyncio.to_thread(request, state_dir, what, body, **more)
+    """The answer, asked both ways; both must agree."""
+    answers = await asyncio.gather(
+        asyncio.to_thread(request, state_dir, what, body, **more),
+        request_async(state_dir, what, body, **more),
+        return_exceptions=True,
+    )
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            assert type(answers[0]) is type(answers[1])
+            raise answer
+    assert answers[0] == answers[1]
+    return answers[0]
 
 
 def test_a_request_is_answered_with_what_the_handler_gave(tmp_path: Path, run: Any) -> None:
@@ -100,7 +111,7 @@ def test_a_refusal_and_a_bug_both_reach_the_asker_and_the_server_goes_on(
         await server.stop()
 
     run(main())
-    assert len(heard) == isinstance(error, ZeroDivisionError)
+    assert len(heard) == (2 if isinstance(error, ZeroDivisionError) else 0)  # asked both ways
 
 
 def test_stop_asked_over_the_socket_is_answered_before_the_server_ends(tmp_path: Path, run: Any) -> None:
@@ -113,7 +124,7 @@ def test_stop_asked_over_the_socket_is_answered_before_the_server_ends(tmp_path:
 
         server = ControlServer(tmp_path, handler)
         await server.start()
-        answer = asyncio.create_task(ask(tmp_path, "stop"))
+        answer = asyncio.create_task(request_async(tmp_path, "stop"))
         await stopping.wait()
         await server.stop()
         assert await answer == {"stopping": True}

@@ -160,6 +160,8 @@ async def _serve(
         announcing = tasks.create_task(announce())
         waiting = tasks.create_task(_end_as_orphan(args.starter, monitor, end))
         tasks.create_task(serve())
+    loop.remove_signal_handler(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one, while Python winds up, changes nothing
 
 
 async def _end_as_orphan(has_starter: bool, monitor: Monitor, end: object) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -28,8 +27,6 @@ KILL_TELL_S = 1.0
 ENGINE_ANSWER_S = 30.0
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
-T = TypeVar("T")
-
 
 class Source(Protocol):
     """What the application shows; the monitor is one."""
@@ -48,14 +45,13 @@ class Source(Protocol):
 
 
 class Api:
-    """The control API of one state directory. `kill` needs no engine that answers, nor a free thread of the others."""
+    """The control API of one state directory. `kill` needs no engine that answers, nor waits behind other requests."""
 
     def __init__(self, source: Source, state_dir: Path, latch: Latch) -> None:
         self.source = source
         self.state_dir = state_dir
         self.latch = latch
-        self._kill_threads = ThreadPoolExecutor(4, "kill")
-        self._threads = ThreadPoolExecutor(4, "engine")
+        self._threads = ThreadPoolExecutor(4, "latch")  # a disk that hangs must not hang the page
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus's scrape."""
@@ -78,13 +74,12 @@ class Api:
         who = f"web:{request.client.host if request.client else 'unknown'}"
         answer: dict[str, Any] = {"latched": True, "error": None}
         try:
-            state = await self._run(self._kill_threads, partial(self.latch.set, reason, who))
+            state = await asyncio.get_running_loop().run_in_executor(self._threads, self.latch.set, reason, who)
             answer["latch"] = msgspec.to_builtins(state)
         except OSError as error:
             answer.update(latched=False, error=f"the latch could not be written: {error}")
-        tell = partial(control.request, self.state_dir, "kill", {"reason": reason}, who=who, timeout_s=KILL_TELL_S)
         try:
-            await self._run(self._kill_threads, tell)
+            await control.request_async(self.state_dir, "kill", {"reason": reason}, who=who, timeout_s=KILL_TELL_S)
             answer["engine"] = "told"
         except ControlError as error:
             answer["engine"] = str(error)
@@ -109,14 +104,10 @@ class Api:
 
     async def _ask(self, what: control.What, body: dict[str, Any], request: Request) -> Response:
         who = f"web:{request.client.host if request.client else 'unknown'}"
-        ask = partial(control.request, self.state_dir, what, body, who=who, timeout_s=ENGINE_ANSWER_S)
         try:
-            return _json(await self._run(self._threads, ask))
+            return _json(await control.request_async(self.state_dir, what, body, who=who, timeout_s=ENGINE_ANSWER_S))
         except ControlError as error:
             return _json({"error": str(error)}, 409)
-
-    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 def create_app(

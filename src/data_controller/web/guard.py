@@ -99,6 +99,8 @@ class _Headers:
 
 
 def _host_name(host: str) -> str:
+    if "@" in host:
+        return ""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
