@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from data_controller.errors import TableError
 from data_controller.journal.files import DiskFile
 from data_controller.journal.format import batch_crc
-from data_controller.lake.tables import TABLE_GAPS, Tables, TableWriter, read_table, schema_of, to_record_batch
+from data_controller.lake.columns import schema_of, to_record_batch
+from data_controller.lake.tables import TABLE_GAPS, Tables, TableWriter, read_table
 
 FEATURES = np.dtype(
     [("tick_ns", "<i8"), ("instrument", "<i4"), ("values", "<f4", (34,)), ("valid", "u1", (34,)), ("side", "S4")]

@@ -9,7 +9,6 @@ reading its sockets. A caller that pushes on regardless, past the last arena, en
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import threading
 import time
@@ -24,12 +23,11 @@ from data_controller.journal.arena import FULL, Arena, Payload
 from data_controller.journal.files import DirectoryLock, DiskFile, free_bytes, journal_error
 from data_controller.journal.segment import Opener
 from data_controller.journal.settings import JournalSettings
+from data_controller.journal.timing import Timing
 from data_controller.journal.writer import JournalWriter
 from data_controller.records import Batch, sequence
 
 MAX_PAYLOAD_BYTES = 1 << 30
-TIMING_BOUNDS_NS = tuple(int(base * 10**power) for power in range(4, 10) for base in (1, 2.5, 5))
-"""Upper bounds of a Timing's buckets: 10 µs to 5 s; what is longer falls in a last bucket without a bound."""
 
 
 class State(Enum):
@@ -38,32 +36,6 @@ class State(Enum):
     RECORDING = "recording"
     FAILED = "failed"
     CLOSED = "closed"
-
-
-class Timing:
-    """A histogram of durations with last and worst; one thread adds, any may read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total_ns = 0
-        self.last_ns = 0
-        self.max_ns = 0
-        self.buckets = [0] * (len(TIMING_BOUNDS_NS) + 1)  # not cumulative
-        self._worst_ns = 0
-
-    def add(self, duration_ns: int) -> None:
-        """Count one duration."""
-        self.count += 1
-        self.total_ns += duration_ns
-        self.last_ns = duration_ns
-        self.max_ns = max(self.max_ns, duration_ns)
-        self._worst_ns = max(self._worst_ns, duration_ns)
-        self.buckets[bisect.bisect_left(TIMING_BOUNDS_NS, duration_ns)] += 1
-
-    def take_worst(self) -> int | None:
-        """The worst duration since the last call, None where there was none: a PULSE's vitals."""
-        worst, self._worst_ns = self._worst_ns, 0
-        return worst or None
 
 
 class _Handed:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from data_controller.journal.files import DirectoryLock, DiskFile
 from data_controller.journal.format import Encoder, SegmentName, with_header
 from data_controller.journal.recovery import QUARANTINE, end_segment
 from data_controller.journal.segment import Hole, Opener, SegmentBytes, SegmentWriter
-
-Rows = NDArray[Any] | Sequence[Mapping[str, Any]]
+from data_controller.lake.columns import Rows, schema_of, to_record_batch
 
 TABLE_VERSION = 1
 SEGMENT_BYTES = 64 << 20
@@ -30,86 +28,6 @@ TABLE_GAPS = "table_gaps"
 _GAP_SCHEMA = pa.schema(
     [("table", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())],
 )
-
-
-def schema_of(dtype: np.dtype[Any]) -> pa.Schema:
-    """The table schema of a structured dtype: a field of shape [n] becomes a fixed-size list.
-
-    Raises TableError where the dtype has no fields or one that no table holds.
-    """
-    if dtype.fields is None or dtype.names is None:
-        raise TableError(f"expected a structured array, was {dtype}")
-    return pa.schema([(name, _type_of(dtype.fields[name][0])) for name in dtype.names])
-
-
-def _type_of(dtype: np.dtype[Any]) -> pa.DataType:
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        kind = _type_of(base)
-        for length in reversed(shape):
-            kind = pa.list_(kind, length)
-        return kind
-    if dtype.kind == "S":
-        return pa.binary()
-    if dtype.kind == "U":
-        return pa.string()
-    try:
-        return pa.from_numpy_dtype(dtype)
-    except pa.ArrowException as error:
-        raise TableError(f"expected a column of numbers, text or bytes, was {dtype}") from error
-
-
-def _column(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    flat = np.ascontiguousarray(values).reshape(-1)
-    lengths: list[int] = []
-    while pa.types.is_fixed_size_list(kind):
-        lengths.append(kind.list_size)
-        kind = kind.value_type
-    array = pa.array(flat, kind)
-    for length in reversed(lengths):
-        array = pa.FixedSizeListArray.from_arrays(array, length)
-    return array
-
-
-def _plain(value: Any) -> Any:
-    """A dict as JSON text: a table's columns hold numbers, text, bytes and lists."""
-    return msgspec.json.encode(value, enc_hook=str).decode() if isinstance(value, Mapping) else value
-
-
-def _inferred(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    columns: dict[str, list[Any]] = {}
-    for row in rows:
-        for key in row:
-            columns.setdefault(key, [])
-    for key, values in columns.items():
-        values += [_plain(row.get(key)) for row in rows]
-    fields = []
-    for key, values in columns.items():
-        kind = pa.array(values).type
-        fields.append((key, pa.string() if pa.types.is_null(kind) else kind))
-    return pa.schema(fields)
-
-
-def to_record_batch(rows: Rows, schema: pa.Schema | None = None) -> pa.RecordBatch:
-    """`rows` as Arrow, in `schema` or in one taken from them; raises TableError where they do not fit it."""
-    try:
-        if isinstance(rows, np.ndarray):
-            own = schema_of(rows.dtype)
-            schema = schema or own
-            if own.names != schema.names:
-                raise TableError(f"expected the columns {schema.names}, was {own.names}")
-            return pa.RecordBatch.from_arrays(
-                [_column(rows[column.name], column.type) for column in schema], schema=schema
-            )
-        schema = schema or _inferred(rows)
-        names = set(schema.names)
-        for row in rows:
-            if unknown := row.keys() - names:
-                raise TableError(f"expected the columns {schema.names}, was also {sorted(unknown)}")
-        plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-        return pa.RecordBatch.from_pylist(plain, schema=schema)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise TableError(f"expected rows of {schema}, was: {' '.join(str(error).split())[:300]}") from error
 
 
 def segments_of(directory: Path, name: str) -> list[Path]:
@@ -340,7 +258,9 @@ class Tables:
             counters.refused += rows
             counters.last_error = str(error)
             if rows and table != TABLE_GAPS:
-                counters.unsaid[str(error)[:200]] = rows
+                reason = str(error)[:200]
+                with self._change:
+                    counters.unsaid[reason] = counters.unsaid.get(reason, 0) + rows
             with contextlib.suppress(Exception):
                 self._on_error(table, error)
 
