@@ -3,10 +3,10 @@
     python scripts/fit_demo_bundle.py --simulate 8 --seed 11
     python scripts/fit_demo_bundle.py --features DIR --out DIR
 
-The first simulates hours of the exchange without sockets and makes the bundle that ships. DIR holds the table `features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon:
-ridge for the mean of the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic
-regression for P(up) and P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is
-of the later part.
+The first simulates hours of the exchange without sockets and makes the bundle that ships. DIR holds the table
+`features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon: ridge for the mean of
+the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic regression for P(up) and
+P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
 """
 
 from __future__ import annotations
@@ -192,7 +192,8 @@ def fit(samples: Samples, log: list[bool], horizons_s: tuple[int, ...] = HORIZON
         penalty = choose_penalty(xt, rt, samples.tick_ns[train], horizon_s * 1_000_000_000)
         mean = ridge(xt, rt, penalty)
         residual = rt - apply(xt, mean)
-        spread = ridge(xt, np.log(np.abs(residual) + 1e-3), penalty)
+        # A tenth of the deviation is the floor: returns of exactly 0 would pull the logarithm without bound.
+        spread = ridge(xt, np.log(np.abs(residual) + 0.1 * residual.std()), penalty)
         spread[-1] += 0.5 * np.log(np.mean((residual / np.exp(apply(xt, spread))) ** 2))
         heads = (logistic(xt, 1.0 * (rt > 0), penalty), logistic(xt, 1.0 * (rt < 0), penalty), mean, spread)
         for o, head in enumerate(heads):

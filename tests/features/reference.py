@@ -176,8 +176,7 @@ class Reference:
             allowed = feature.max_gap_fraction * feature.window_s * SECOND_NS
             if feature.window_s:
                 whole = feature.window_s * SECOND_NS
-                needs_book = "book" in feature.inputs and feature.name != "vwap_distance_300"
-                if needs_book and whole - self.known(feature.window_s) > allowed:
+                if "book" in feature.inputs and whole - self.known(feature.window_s) > allowed:
                     found = (None,) * len(feature.column_names)
                 if "trades" in feature.inputs and whole - self.feed_known(feature.window_s) > allowed:
                     found = (None,) * len(feature.column_names)

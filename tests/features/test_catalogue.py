@@ -11,6 +11,7 @@ import pytest
 from data_controller.features import catalogue
 from data_controller.features.catalogue import COLUMNS, FEATURES, LONGEST_HISTORY_S, N_COLUMNS, catalogue_hash, column
 from data_controller.features.declarations import NORMALISATIONS
+from data_controller.features.layout import WINDOWS_S
 from data_controller.features.parameters import load_parameters
 from data_controller.features.settings import FeatureSettings
 
@@ -29,9 +30,10 @@ def test_a_declaration_is_whole(feature: catalogue.Feature) -> None:
     assert len(feature.expected) == len(feature.column_names)
     assert all(low < high for low, high in feature.expected)
     assert feature.normalisation in NORMALISATIONS
-    assert set(feature.inputs) <= {"book", "trades", "leader", "time"}
+    assert set(feature.inputs) <= {"book", "trades", "mid", "leader", "time"}
     assert 0.0 <= feature.max_gap_fraction <= 1.0
     assert feature.warm_up_s <= LONGEST_HISTORY_S
+    assert feature.window_s in (0, *WINDOWS_S)
 
 
 def test_the_page_is_what_the_catalogue_makes() -> None:

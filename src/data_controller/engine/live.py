@@ -21,7 +21,7 @@ from data_controller.config import Config, check_reload, load
 from data_controller.control import Request, StateLock, default_who, encode_feed
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
-from data_controller.engine.core import Core
+from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
@@ -362,6 +362,7 @@ class LiveEngine:
     async def _end(self) -> dict[str, Any]:
         self.feed.phase = "stopping"
         core, pipeline = self.core, self.pipeline
+        core.network = Silent()  # whatever is asked for from here on is not meant
         await self.shell.close()
         core.step()
         core.finish_tick()

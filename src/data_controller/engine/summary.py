@@ -30,7 +30,7 @@ def summary_of(pipeline: Pipeline) -> dict[str, Any]:
         "events": counters["events"],
         "instruments": len(pipeline.tables.instruments),
         "books": len(live),
-        "books_proved": int((live["proof"] == Proof.PROVED).sum()),
+        "books_proved": int((pipeline.proofs()[books["depth"] > 0] == Proof.PROVED).sum()),
         "checksums_ok": total("checks_ok"),
         "checksums_bad": total("checks_bad"),
         "unknown_deletes": total("unknown_deletes"),

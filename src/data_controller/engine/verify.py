@@ -9,7 +9,7 @@ from typing import Any
 from data_controller.engine.replay import MERGE_RECORDS, Replay
 from data_controller.engine.summary import summary_of
 from data_controller.journal.reader import Reader
-from data_controller.market.layout import Proof, ProofBy
+from data_controller.market.layout import Proof
 from data_controller.pipeline.pipeline import Pipeline
 
 _KEYS = ("frames", "events", "starts", "instruments", "unknown_deletes", "crossed", "quarantined", "trades")
@@ -54,8 +54,7 @@ def book_states(pipeline: Pipeline) -> list[dict[str, Any]]:
                 {
                     "symbol": channel.symbol,
                     "precision": channel.precision,
-                    "proof": Proof(book["proof"]).name,
-                    "by": ProofBy(book["proof_by"]).name,
+                    "proof": Proof(pipeline.proofs()[row]).name,
                     "checks_ok": int(book["checks_ok"]),
                     "checks_bad": int(book["checks_bad"]),
                     "gaps": int(book["gaps"]),

@@ -88,6 +88,7 @@ def on_book(
     sums[BOOK_EVENTS] += 1.0
     n = params[0].levels
     changed = fresh
+    moved = fresh or levels[book.bid0].price != a.bid_price[0] or levels[book.ask0].price != a.ask_price[0]
     k = book.bid0
     stop = k + book.n_bid
     for m in range(n):
@@ -150,16 +151,16 @@ def on_book(
         carry(acc, i, recv_ns)
     if changed:
         _look(acc, i, n)
+    if moved:
+        _move(acc, i)
 
 
 @kernel
-def _look(acc: NDArray[np.void], i: int, n: int) -> None:
-    """Take from the levels as now seen what the integrals need."""
+def _move(acc: NDArray[np.void], i: int) -> None:
+    """Take in new best prices: the mid, its path, the spread."""
     a = acc[i]
     bid = a.bid_price[0]
     ask = a.ask_price[0]
-    bid_size = a.bid_size[0]
-    ask_size = a.ask_size[0]
     mid = 0.5 * (bid + ask)
     a.mid = mid
     if a.has_mid == 0:
@@ -171,6 +172,15 @@ def _look(acc: NDArray[np.void], i: int, n: int) -> None:
             a.mid_high = mid
         if mid < a.mid_low:
             a.mid_low = mid
+    a.spread_bin = spread_bin(1e4 * (ask - bid) / mid)
+
+
+@kernel
+def _look(acc: NDArray[np.void], i: int, n: int) -> None:
+    """Take in new sizes: the depths and the sign of the imbalance that the integrals need."""
+    a = acc[i]
+    bid_size = a.bid_size[0]
+    ask_size = a.ask_size[0]
     a.depth = 0.5 * (bid_size + ask_size)
     total = 0.0
     for m in range(n):
@@ -182,7 +192,6 @@ def _look(acc: NDArray[np.void], i: int, n: int) -> None:
         a.qi_sign = -1.0
     else:
         a.qi_sign = 0.0
-    a.spread_bin = spread_bin(1e4 * (ask - bid) / mid)
 
 
 @kernel

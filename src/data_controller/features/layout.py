@@ -118,6 +118,10 @@ BIN = np.dtype(
 """One closed second as a row, as `state.FeatureState.bin` hands it out; in memory the fields lie apart."""
 
 
+WINDOWS_S = (5, 60, 300, 900, 3600)
+"""Windows whose gap is looked at; a feature's window is one of them, or the moment of the tick."""
+
+
 def ring_size(history_s: int) -> int:
     """Seconds that a ring must hold for windows reaching back `history_s`: a power of two, with a minute to spare."""
     return 1 << (history_s + MINUTE_S + RETURN_STEP_S - 1).bit_length()
@@ -175,6 +179,8 @@ def obs_dtype(columns: int) -> np.dtype[np.void]:
             ("depth_narrow", "<f8"),  # quote currency, both sides
             ("cost_buy_bps", "<f8"),
             ("cost_sell_bps", "<f8"),
+            ("book_ns", "<f8", (len(WINDOWS_S),)),  # time the book could be acted on in each window
+            ("trades_ns", "<f8", (len(WINDOWS_S),)),  # time the trade feed was unbroken
             ("abnormal", "<i8", (columns,)),  # ticks on which a valid value lay outside its expected range
         ]
     )
@@ -193,6 +199,9 @@ def params_dtype(columns: int) -> np.dtype[np.void]:
             ("micro_edges_bps", "<f8", (MAX_SPREAD_STATES,)),
             ("micro_table", "<f8", (MAX_SPREAD_STATES, MAX_IMBALANCE_BUCKETS)),  # half spreads
             ("warm_up_s", "<i8", (columns,)),
+            ("window", "<i8", (columns,)),  # its place in WINDOWS_S, -1 the moment of the tick
+            ("needs_book", "<i8", (columns,)),  # 1: over its window
+            ("needs_trades", "<i8", (columns,)),
             ("max_gap_fraction", "<f8", (columns,)),
             ("low", "<f8", (columns,)),
             ("high", "<f8", (columns,)),

@@ -21,7 +21,7 @@ from data_controller.journal.recorder import Recorder
 from data_controller.journal.recovery import recover
 from data_controller.journal.settings import JournalSettings
 from data_controller.lake.tables import TableWriter
-from data_controller.records import NO_CONNECTION, Fetched, Kind, Start
+from data_controller.records import CAPTURE_ENDS, NO_CONNECTION, Fetched, Kind, Start
 
 MADE_UP_START_NS = 1_577_836_800 * 10**9
 """Where made-up receive times begin: 2020-01-01T00:00:00Z."""
@@ -136,7 +136,7 @@ class _Journal:
 
     def finish(self) -> Report:
         """Close, move into place, report."""
-        self._record(Kind.CLOSED, 0, self._last_ns, b"the capture ends")
+        self._record(Kind.CLOSED, 0, self._last_ns, CAPTURE_ENDS.encode())
         if self._quarantine:
             self._put_aside()
         if self._table is not None:

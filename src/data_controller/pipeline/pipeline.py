@@ -26,7 +26,7 @@ from data_controller.pipeline.loop import STOP_BROKE, STOP_CONTROL, STOP_WATCH, 
 from data_controller.pipeline.routes import Routes
 from data_controller.pipeline.setup import Setup
 from data_controller.pipeline.tick import Ticks
-from data_controller.records import Answer, Batch, Command, Kind, Pulse, Start
+from data_controller.records import CAPTURE_ENDS, ENGINE_STOPS, Answer, Batch, Command, Kind, Pulse, Start
 from data_controller.trading.rows import State
 from data_controller.trading.trader import Trader
 
@@ -56,6 +56,8 @@ Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 # Members of an enum are slow to name, and every record is compared.
 _START, _OPENED, _CLOSED, _FRAME = int(Kind.START), int(Kind.OPENED), int(Kind.CLOSED), int(Kind.FRAME)
 _PULSE, _ANSWER, _COMMAND = int(Kind.PULSE), int(Kind.ANSWER), int(Kind.COMMAND)
+
+_ORDERLY = (ENGINE_STOPS.encode(), CAPTURE_ENDS.encode())
 
 _pulse = msgspec.json.Decoder(Pulse).decode
 _start = msgspec.json.Decoder(Start).decode
@@ -96,6 +98,7 @@ class Pipeline:
         self._second_end_ns = 0
         self._seq = 0  # the record being consumed
         self._actions: list[Action] = []
+        self._proofs_at_end: NDArray[np.uint8] | None = None
         self._batch: Batch | None = None
         self._hi = 0
         self._tick_begun_ns = 0
@@ -184,10 +187,22 @@ class Pipeline:
         elif kind == _ANSWER:
             self._on_answer(_answer(batch.payload(lo)))
         elif kind in (_OPENED, _CLOSED):
+            self._note_end(kind == _CLOSED and batch.payload(lo) in _ORDERLY)
             self._on_connection(int(batch.conn[lo]), kind == _OPENED)
         elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
         return lo + 1
+
+    def _note_end(self, orderly: bool) -> None:
+        """Remember how far books were proved when a run began to close its connections in order."""
+        if not orderly:
+            self._proofs_at_end = None
+        elif self._proofs_at_end is None:
+            self._proofs_at_end = self.books.books["proof"].copy()
+
+    def proofs(self) -> NDArray[np.uint8]:
+        """Proof by channel row: now, or as it was before the run closed its connections."""
+        return self.books.books["proof"] if self._proofs_at_end is None else self._proofs_at_end
 
     def _tell_side_rows(self, decoder: Decoder) -> None:
         for table, rows in decoder.side_rows.items():
@@ -358,6 +373,7 @@ class Pipeline:
         self.trader.restore(start.restored.get("trader") or {})
         self.ticks = Ticks(self.features, self.digests, setup.window)
         self.routes = Routes()
+        self._proofs_at_end = None
         self.latched = str(start.restored.get("latch") or "")
         self.vitals = Pulse()
         self._set_mode()
