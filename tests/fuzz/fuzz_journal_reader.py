@@ -62,18 +62,24 @@ def main() -> None:
     options = parser.parse_args()
     content = GOLDEN.read_bytes()
     expected = set(records(GOLDEN))
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-journal-"))
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-journal-", dir=memory if memory.is_dir() else None))
+    folder.rmdir()
     closed = folder / GOLDEN.name
     left_open = folder / (GOLDEN.name + ".open")
 
     def one(raw: bytes) -> None:
         data = atheris.FuzzedDataProvider(raw)
         path = left_open if data.ConsumeBool() else closed
+        folder.mkdir()
         path.write_bytes(edited(data, content))
         try:
             found = records(path)
         except JournalError:
             return
+        finally:  # libFuzzer ends the process without Python's clean-up, so nothing may outlive a run
+            path.unlink()
+            folder.rmdir()
         unknown = [record for record in found if record not in expected]
         if unknown:
             raise AssertionError(f"expected only records that were written, was also {unknown[0]}")

@@ -82,3 +82,9 @@ def records_of(batches: Iterable[Batch]) -> list[Record]:
 def records(path: Path) -> list[Record]:
     """Every record of the journal at `path`."""
     return records_of(read(path))
+
+
+def put(path: Path, content: bytes) -> None:
+    """Make `content` the file at `path`, as a new file: some filesystems sync one that is cut and written again."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)

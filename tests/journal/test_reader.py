@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from journal_making import ROWS, SETTINGS, T0, batch_of, records, records_of, write
+from journal_making import ROWS, SETTINGS, T0, batch_of, put, records, records_of, write
 
 from data_controller.errors import JournalCorrupt, JournalError
 from data_controller.journal import Reader, info, read
@@ -94,7 +94,7 @@ def test_a_closed_segment_cut_at_any_byte_is_reported(tmp_path: Path, whole: tup
     content, expected = whole
     path = tmp_path / "journal-0000001-000001.arrows"
     for size in range(len(content)):
-        path.write_bytes(content[:size])
+        put(path, content[:size])
         if size == 0:
             with pytest.raises(JournalError):
                 records(path)
@@ -114,7 +114,7 @@ def test_an_open_segment_cut_at_any_byte_gives_its_whole_batches(
     path = tmp_path / "journal-0000001-000001.arrows.open"
     counts = set()
     for size in range(1, len(content) - 7):
-        path.write_bytes(content[:size])
+        put(path, content[:size])
         found = records(path)
         assert found == expected[: len(found)]
         counts.add(len(found))
@@ -129,7 +129,7 @@ def test_a_flipped_bit_at_any_byte_is_found_or_harmless(tmp_path: Path, whole: t
     for at in range(len(content)):
         damaged = bytearray(content)
         damaged[at] ^= 1 << draw.randrange(8)
-        path.write_bytes(damaged)
+        put(path, bytes(damaged))
         reader = Reader(path, on_damage="report")
         found = records_of(reader)
         if reader.damages:
@@ -210,7 +210,7 @@ def test_a_damaged_manifest_does_not_hide_the_segments(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     content = manifest.read_bytes()
     for at in range(0, len(content), 7):
-        manifest.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        put(manifest, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         reader = Reader(tmp_path, on_damage="report")
         assert records_of(reader) == expected
         assert len(reader.damages) == 1
@@ -306,7 +306,7 @@ def test_whatever_the_bytes_only_our_own_errors_come_out(
             content[at : at + span] = b"\xff" * len(content[at : at + span])
     name = "journal-0000001-000001.arrows"
     path = tmp_path / data.draw(st.sampled_from([name, name + ".open"]))
-    path.write_bytes(content)
+    put(path, bytes(content))
     try:
         found = records_of(Reader(path, on_damage="report"))
     except JournalError:

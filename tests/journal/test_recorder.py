@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -150,6 +151,38 @@ def test_the_barrier_answers_only_after_the_fsync_that_covers_it(tmp_path: Path)
     writer.request_durable(sequence(1, 0), lambda error: disk.events.append("at once"))
     assert disk.events[-1] == "at once"
     writer.close()
+
+
+def test_callbacks_run_on_the_loop_that_was_given(tmp_path: Path) -> None:
+    async def decide() -> list[tuple[str, threading.Thread]]:
+        loop = asyncio.get_running_loop()
+        told: list[tuple[str, threading.Thread]] = []
+        both = asyncio.Event()
+
+        def tell(what: str) -> None:
+            told.append((what, threading.current_thread()))
+            if len(told) == 2:
+                both.set()
+
+        disk = Disk()
+        writer = recorder(
+            tmp_path,
+            opener=disk,
+            call_soon_threadsafe=loop.call_soon_threadsafe,
+            on_failure=lambda error: tell("failed"),
+        )
+        writer.push(Kind.FRAME, 0, 1, b"a")
+        writer.request_durable(sequence(1, 0), lambda error: tell("durable"))
+        while not told:
+            await asyncio.sleep(0.001)
+        disk.fsync_error = OSError(errno.EIO, "Input/output error")
+        writer.push(Kind.FRAME, 0, 2, b"b")
+        writer.flush()
+        await asyncio.wait_for(both.wait(), 10)
+        writer.close()
+        return told
+
+    assert asyncio.run(decide()) == [("durable", threading.main_thread()), ("failed", threading.main_thread())]
 
 
 def test_a_barrier_on_a_record_that_was_never_pushed_is_refused(tmp_path: Path) -> None:
