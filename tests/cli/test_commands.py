@@ -82,7 +82,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]
         setattr(stand_in, function, call)
         return calls
 
-    for room in ("engine", "lake", "killswitch"):
+    for room in ("engine", "lake", "killswitch", "simulator"):
         __import__(f"data_controller.{room}")
     return put
 
@@ -218,11 +218,11 @@ def test_run_hands_the_loaded_config_on(fake: Any) -> None:
     calls = fake("engine.live", "run", SUMMARY)
     assert run("run", "-c", str(EXAMPLE), "--for", "60s", "--record-only").code == 0
     assert calls[0]["args"] == (load(EXAMPLE),)
-    assert (calls[0]["for_s"], calls[0]["record_only"]) == (60.0, True)
+    assert (calls[0]["for_s"], calls[0]["record_only"], calls[0]["config_path"]) == (60.0, True, EXAMPLE)
 
 
 def test_replay_and_verify_hand_their_paths_on(fake: Any) -> None:
-    replays, checks = fake("engine.replay", "replay", SUMMARY), fake("lake.verify", "verify", {"checksums_ok": 3})
+    replays, checks = fake("engine.replay", "replay", SUMMARY), fake("engine.verify", "verify", {"checksums_ok": 3})
     assert run("replay", "a", "b", "--out", "o").code == 0
     assert (replays[0]["args"], replays[0]["config"], replays[0]["out"]) == (([Path("a"), Path("b")],), None, Path("o"))
     assert run("verify", "a", "--json").json == {"checksums_ok": 3}
@@ -257,7 +257,7 @@ def test_what_a_run_says_of_itself_is_its_exit_code(inside: Path, fake: Any, ans
     ("answer", "code"), [({"checksums_bad": 1}, 1), ({"sequence_gaps": 1}, 1), ({"checksums_ok": 5}, 0)]
 )
 def test_verify_ends_with_1_where_something_is_bad(fake: Any, answer: dict[str, Any], code: int) -> None:
-    fake("lake.verify", "verify", answer)
+    fake("engine.verify", "verify", answer)
     assert run("verify", "j").code == code
 
 
@@ -386,6 +386,14 @@ def test_resume_leaves_the_latch_to_an_engine_that_refuses(inside: Path, monkeyp
     Latch(inside / "S").set("a test", "pytest")
     assert run("resume", "--reason", "over", "--state", "S").code == 1
     assert Latch(inside / "S").read().active
+
+
+def test_simulate_hands_its_options_and_all_others_on(fake: Any) -> None:
+    calls = fake("simulator.server", "main", 0)
+    assert run("simulate", "exchange", "--port", "1234", "--seed", "3", "--drop", "0.1").code == 0
+    (argv,) = calls[0]["args"]
+    expected = ["--port", "1234", "--rate", "1000", "--seed", "3", "--instruments", "8", "--drop", "0.1"]
+    assert argv == expected
 
 
 def test_features_are_listed_and_shown() -> None:

@@ -28,6 +28,6 @@ def run(
     settings = load_config(config)
     from data_controller.engine.live import run as run_live
 
-    result = run_live(settings, for_s=for_s, record_only=record_only, on_event=event_printer())
+    result = run_live(settings, for_s=for_s, record_only=record_only, on_event=event_printer(), config_path=config)
     show(result, as_json, lambda value: summary.table(value, f"run of {config}"))
     raise typer.Exit(summary.exit_code(result))
