@@ -22,7 +22,7 @@ from data_controller.control import (
     QueueStat,
 )
 from data_controller.engine.core import Core
-from data_controller.journal.recorder import TIMING_BOUNDS_NS, Timing
+from data_controller.journal.timing import TIMING_BOUNDS_NS, Timing
 from data_controller.killswitch.latch import LatchState
 from data_controller.market.layout import Proof, ProofBy
 

@@ -7,7 +7,7 @@ import gc
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +41,8 @@ from data_controller.monitoring.process import start_monitor
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Command, Kind, Start
 
+_CLOSED, _PULSE = int(Kind.CLOSED), int(Kind.PULSE)
+
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -65,7 +67,7 @@ class LiveEngine:
         for_s: float | None = None,
         record_only: bool = False,
         from_proved: bool = False,
-        prehistory: Iterable[Chunk] | None = None,
+        prehistory: Iterator[Iterable[Chunk]] | None = None,
         frame_times: FrameTimes | None = None,
         on_event: OnEvent = lambda event: None,
     ) -> None:
@@ -74,6 +76,7 @@ class LiveEngine:
         self.config_path = config_path
         self.state_dir = Path(config.state_dir).expanduser()
         self.stopped_by = ""
+        self.local_ports: dict[int, int] = {}  # at the end: our port by connection slot
         self.frame_times = frame_times
         self._for_s = for_s
         self._record_only = record_only
@@ -135,7 +138,7 @@ class LiveEngine:
             self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
             self.server = ControlServer(self.state_dir, self._answer, lock=lock)
             await self.server.start()
-            self._start_record(recovered.run, latch_state.reason if latch_state.active else "")
+            await self._start_record(recovered.run, latch_state.reason if latch_state.active else "")
             await self._run(loop)
             return await self._end()
         finally:
@@ -143,12 +146,10 @@ class LiveEngine:
 
     # start
 
-    def _start_record(self, run: int, latched: str) -> None:
+    async def _start_record(self, run: int, latched: str) -> None:
         """Push START, at the time of the pre-history's first record where there is one."""
-        chunks = iter(self._prehistory or ())
-        self._first = next(chunks, None)
-        self._chunks = chunks
-        start_ns = int(self._first.recv_ns[0]) if self._first is not None else self._clock.now_ns()
+        self._first = list(await asyncio.to_thread(next, self._prehistory, ())) if self._prehistory else []
+        start_ns = int(self._first[0].recv_ns[0]) if self._first else self._clock.now_ns()
         start = Start(
             run=run,
             code=f"{__version__}+{sources_hash()[:16]}",
@@ -164,7 +165,7 @@ class LiveEngine:
             },
         )
         self.core.push(Kind.START, NO_CONNECTION, start_ns, msgspec.json.encode(start))
-        if self._first is None:
+        if not self._first:
             self.core.network = self.shell
         self.core.step()
 
@@ -179,7 +180,7 @@ class LiveEngine:
         self.monitor = await asyncio.to_thread(start_monitor, self.state_dir, self.config.web, self.config.monitoring)
         try:
             self._emit({"event": "ready", "dashboard": self.monitor.url})
-            if self._first is not None:
+            if self._first:
                 self.feed.phase = "prehistory"
                 await self._play_prehistory()
             if not self._stop.is_set():
@@ -190,30 +191,31 @@ class LiveEngine:
 
     async def _play_prehistory(self) -> None:
         """Run scripted records through the engine as fast as it goes, on their own clock."""
-        chunk, count = self._first, 0
-        push, step = self.recorder.push, self.core.step
-        while chunk is not None and not self._stop.is_set():
-            data, offsets = chunk.data.data, chunk.offsets.tolist()
-            columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
-            for i, (kind, conn, recv_ns) in enumerate(columns):
-                if kind == Kind.CLOSED:
-                    self.core.network = self.shell  # what it asks for now is meant
-                push(kind, conn, recv_ns, data[offsets[i] : offsets[i + 1]])
-            if len(chunk.recv_ns):
-                push(Kind.PULSE, NO_CONNECTION, int(chunk.recv_ns[-1]), b"")
-            step()
-            count += 1
-            if count % 64 == 0:
-                self.recorder.tick(self._clock.now_ns())
-                self._publish()
-                await asyncio.sleep(0)
-                if self.recorder.should_pause:
-                    await asyncio.to_thread(self.recorder.wait_for_room)
-            chunk = next(self._chunks, None)
+        assert self._prehistory is not None
+        chunks: Iterable[Chunk] = self._first
+        while chunks and not self._stop.is_set():
+            for chunk in chunks:
+                self._play(chunk)
+            self.recorder.tick(self._clock.now_ns())
+            self._publish()
+            if self.recorder.should_pause:
+                await asyncio.to_thread(self.recorder.wait_for_room)
+            chunks = await asyncio.to_thread(next, self._prehistory, ())
         self.core.network = self.shell
         while self._clock.now_ns() <= self.pipeline.now_ns and not self._stop.is_set():
             await asyncio.sleep(0.01)
         self._emit({"event": "prehistory", "frames": self.pipeline.counters["frames"]})
+
+    def _play(self, chunk: Chunk) -> None:
+        """Take one chunk as if it had just come, and a pulse behind it."""
+        push, data, offsets = self.recorder.push, chunk.data.data, chunk.offsets.tolist()
+        columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
+        for i, (kind, conn, recv_ns) in enumerate(columns):
+            if kind == _CLOSED:
+                self.core.network = self.shell  # what the pipeline asks for now is meant
+            push(kind, conn, recv_ns, data[offsets[i] : offsets[i + 1]])
+        push(_PULSE, NO_CONNECTION, int(chunk.recv_ns[-1]), b"")
+        self.core.step()
 
     def _go_live(self, loop: asyncio.AbstractEventLoop) -> None:
         self.feed.phase = "live"
@@ -362,6 +364,7 @@ class LiveEngine:
     async def _end(self) -> dict[str, Any]:
         self.feed.phase = "stopping"
         core, pipeline = self.core, self.pipeline
+        self.local_ports = self.shell.local_ports()
         core.network = Silent()  # whatever is asked for from here on is not meant
         await self.shell.close()
         core.step()

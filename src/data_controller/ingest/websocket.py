@@ -182,6 +182,15 @@ class WebSocketShell:
             "connections": {slot.conn: self._slot_stats(slot) for slot in self._slots.values()},
         }
 
+    def local_ports(self) -> dict[int, int]:
+        """Our TCP port by slot, of those that are open: how a peer's log names a connection."""
+        ports = {}
+        for slot in self._slots.values():
+            transport = None if slot.socket is None else slot.socket.transport
+            if transport is not None:
+                ports[slot.conn] = int(transport.underlying_transport.get_extra_info("sockname")[1])
+        return ports
+
     def _slot_stats(self, slot: _Slot) -> dict[str, Any]:
         transport = None if slot.socket is None else slot.socket.transport
         return {
