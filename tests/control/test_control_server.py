@@ -398,12 +398,15 @@ def test_publishing_to_a_ready_subscriber_takes_less_than_100_microseconds(tmp_p
         line = encode_feed(Feed(info={"pad": "x" * 20_000}))
         costs = []
         server.publish(line)
+        await anext(feeds)
+        (reader,) = server._subscribers
         for _ in range(500):
-            await anext(feeds)
-            await asyncio.sleep(0)
+            waiting = asyncio.ensure_future(anext(feeds))
+            await until(lambda: reader.ready)
             start = time.perf_counter_ns()
             server.publish(line)
             costs.append(time.perf_counter_ns() - start)
+            await waiting
         await feeds.aclose()
         await server.stop()
         return costs

@@ -98,7 +98,8 @@ class FakeEngine:
             ],
             books=[
                 BookStat(
-                    exchange="bitfinex", symbol=SYMBOLS[i % len(SYMBOLS)], precision="P0" if i % 3 else "R0",
+                    exchange="bitfinex", symbol=SYMBOLS[i] if i < len(SYMBOLS) else f"tT{i:03}USD",
+                    precision="P0" if i % 3 else "R0",
                     proof="BROKEN" if i == 3 and n % 60 > 50 else "PROVED", proof_by="CHECKSUM",
                     usable=not (i == 3 and n % 60 > 50), age_ms=random.uniform(3, 90),
                     bid=round(64_000 / (i + 1) ** 2 + n % 7, 1), ask=round(64_000 / (i + 1) ** 2 + n % 7 + 0.5, 1),
