@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import stat
@@ -45,6 +46,24 @@ def parser() -> argparse.ArgumentParser:
     add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
+
+
+def warm_up(load: bool) -> None:
+    """Compile (or load from the cache) every kernel before a client waits for one."""
+    from data_controller.simulator.load import prepare
+    from data_controller.simulator.session import Session
+
+    exchange = Exchange(1, 1)
+    session = Session(exchange)
+    session.handle('{"event":"conf","flags":229376}')
+    for wanted in ('"channel":"book"', '"channel":"trades"', '"channel":"ticker"'):
+        session.handle('{"event":"subscribe","symbol":"tBTCUSD",' + wanted + "}")
+    exchange.mute(session.conn, None, False, catch_up=False)
+    exchange.true_book("tBTCUSD")
+    exchange.top("tBTCUSD")
+    session.take(exchange.now_ns + 3_000_000_000)
+    if load:
+        prepare(exchange, 1.0, 0.0)
 
 
 def sink(where: str) -> IO[bytes]:
@@ -88,7 +107,7 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, control.stopped.set)
     if args.exit_with_stdin:
-        loop.add_reader(sys.stdin.fileno(), _watch_stdin, control)
+        loop.add_reader(sys.stdin.fileno(), _watch_stdin, control.stopped)
     server.on_load_done = lambda report: say(load=report)
     await server.start()
     await control.start(args.control_port)
@@ -98,13 +117,10 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     await server.stop()
 
 
-def _watch_stdin(control: object) -> None:
-    from data_controller.simulator.control import Control
-
-    assert isinstance(control, Control)
-    if not sys.stdin.buffer.raw.read(4096):  # type: ignore[attr-defined]
+def _watch_stdin(stopped: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        control.stopped.set()
+        stopped.set()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -129,6 +145,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
             with sink(args.prehistory_out) as out:
                 write(generate(exchange, int(args.prehistory_seconds * 1e9)), out)
+        warm_up(args.load)
         import uvloop
 
         with contextlib.suppress(KeyboardInterrupt):

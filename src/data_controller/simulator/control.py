@@ -64,8 +64,8 @@ class Control:
             while line := await reader.readline():
                 writer.write(json.dumps(self.do(line), separators=(",", ":")).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError):
-            return
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            return  # the client is gone, sent no line, or the simulator ends
         finally:
             writer.close()
 

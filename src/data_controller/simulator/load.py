@@ -183,14 +183,13 @@ class Sender(threading.Thread):
         frames = len(lateness)
         seconds = (self.ended_ns - self.started_ns) * 1e-9
         quantiles = np.quantile(lateness, [0.5, 0.99, 0.999, 1.0]) / 1e3 if frames else np.zeros(4)
+        names = ("p50", "p99", "p999", "max")
         return {
             "frames": frames,
             "bytes": sum(len(s.prepared.data) for s in self.streams),
             "seconds": round(seconds, 6),
             "achieved_rate": round(frames / seconds, 1) if seconds > 0 else 0.0,
-            "lateness_us": dict(
-                zip(("p50", "p99", "p999", "max"), (round(float(q), 1) for q in quantiles), strict=True)
-            ),
+            "lateness_us": {name: round(float(q), 1) for name, q in zip(names, quantiles, strict=True)},
             "blocked_sends": sum(s.blocked for s in self.streams),
             "broken": [s.broken for s in self.streams if s.broken],
         }

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from picows import (  # type: ignore[attr-defined]
+from picows import (
     WSFrame,
     WSListener,
     WSMsgType,
@@ -55,7 +55,7 @@ class Options:
     sent_log: Path | None = None  # folder
 
 
-class Peer(WSListener):  # type: ignore[misc]
+class Peer(WSListener):
     """One client: its session, the faults on the way, and its socket."""
 
     def __init__(self, server: Server) -> None:
