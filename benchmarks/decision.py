@@ -1,7 +1,7 @@
 """What one grid tick costs after its features: the ladder's answer and the Trader's decisions, for 100 instruments.
 
-Prints median, p99 and max in microseconds of `Ladder.predict`, `Trader.on_answer` and `Trader.on_time`; the decision must
-stay below 200 µs. Run: python benchmarks/decision.py [instruments] [rounds]
+Prints median, p99 and max in microseconds of `Ladder.predict`, `Trader.on_answer` and `Trader.on_time`; the decision
+must stay below 200 µs. Run: python benchmarks/decision.py [instruments] [rounds]
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Fit the small linear bundle that ships with the package, on the features table of a run on simulated data.
 
+    python scripts/fit_demo_bundle.py --simulate 8 --seed 11
     python scripts/fit_demo_bundle.py --features DIR --out DIR
 
-DIR holds the table `features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon: ridge
-for the mean of the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic regression for
-P(up) and P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
+The first simulates hours of the exchange without sockets and makes the bundle that ships. DIR holds the table
+`features` (tick_ns, instrument, values, valid, mid) as the engine writes it. Heads by horizon: ridge for the mean of
+the mid's log return, ridge on log |residual| for its standard deviation, ridge logistic regression for P(up) and
+P(down). Split by time, with a purge and an embargo of the longest horizon; every metric is of the later part.
 """
 
 from __future__ import annotations
@@ -190,7 +192,8 @@ def fit(samples: Samples, log: list[bool], horizons_s: tuple[int, ...] = HORIZON
         penalty = choose_penalty(xt, rt, samples.tick_ns[train], horizon_s * 1_000_000_000)
         mean = ridge(xt, rt, penalty)
         residual = rt - apply(xt, mean)
-        spread = ridge(xt, np.log(np.abs(residual) + 1e-3), penalty)
+        # A tenth of the deviation is the floor: returns of exactly 0 would pull the logarithm without bound.
+        spread = ridge(xt, np.log(np.abs(residual) + 0.1 * residual.std()), penalty)
         spread[-1] += 0.5 * np.log(np.mean((residual / np.exp(apply(xt, spread))) ** 2))
         heads = (logistic(xt, 1.0 * (rt > 0), penalty), logistic(xt, 1.0 * (rt < 0), penalty), mean, spread)
         for o, head in enumerate(heads):
@@ -278,26 +281,36 @@ def read(directory: Path) -> Samples:
     )
 
 
+def simulated(seed: int, hours: float) -> Samples:
+    """Feature rows of the simulated exchange."""
+    from simulate_features import simulate
+
+    return Samples(**simulate(seed, hours))
+
+
 def catalogue() -> tuple[list[str], list[bool], str]:
     """Columns, which of them are taken as logarithms, and the catalogue's hash with the parameters that ship."""
     from data_controller.features.catalogue import COLUMNS, FEATURES, catalogue_hash
-    from data_controller.features.parameters import load
+    from data_controller.features.parameters import load_parameters
     from data_controller.features.settings import FeatureSettings
 
     settings = FeatureSettings()
     log = [feature.normalisation == "l" for feature in FEATURES for _ in feature.column_names]
-    return list(COLUMNS), log, catalogue_hash(settings, load(settings.parameters))
+    return list(COLUMNS), log, catalogue_hash(settings, load_parameters(settings.parameters))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read, fit, save, print the metrics."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=Path, required=True, help="directory that holds the table `features`")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--features", type=Path, help="directory that holds the table `features`")
+    source.add_argument("--simulate", type=float, metavar="HOURS", help="hours of the simulated exchange to fit on")
+    parser.add_argument("--seed", type=int, default=11, help="of the simulated exchange (default: 11)")
     parser.add_argument("--out", type=Path, default=shipped(), help="bundle directory (default: the shipped one)")
     parser.add_argument("--min-valid", type=float, default=0.95, help="share of rows in which a column must be valid")
     given = parser.parse_args(argv)
     columns, log, catalogue_hash = catalogue()
-    samples = read(given.features)
+    samples = simulated(given.seed, given.simulate) if given.features is None else read(given.features)
     if samples.values.shape[1] != len(columns):
         raise SystemExit(f"expected {len(columns)} columns in the features table, was {samples.values.shape[1]}")
     fitted = fit(samples, log, HORIZONS_S, given.min_valid)

@@ -26,11 +26,15 @@ from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.features.settings import FeatureSettings
+from data_controller.ingest.settings import IngestSettings
+from data_controller.journal.settings import JournalSettings
 from data_controller.killswitch.settings import KillSwitchSettings
 from data_controller.market.settings import ProofSettings
+from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.prediction.settings import PredictionSettings
 from data_controller.settings import Secret, Section, restart
 from data_controller.trading.settings import RiskSettings, TradingSettings
+from data_controller.web.settings import WebSettings
 
 __all__ = ["Config", "InvalidConfig", "Problem", "check_reload", "leaves", "load", "parse", "schema"]
 
@@ -55,12 +59,16 @@ class Config(Section):
     )
     engine: EngineSettings = _section(EngineSettings, "the loop and its clock")
     exchanges: ExchangeSettings = _section(ExchangeSettings, "what is collected, venue by venue")
+    ingest: IngestSettings = _section(IngestSettings, "bounds of every connection")
     proof: ProofSettings = _section(ProofSettings, "what a book must have behind it before it is acted on")
     features: FeatureSettings = _section(FeatureSettings, "the grid and the feature engine")
     prediction: PredictionSettings = _section(PredictionSettings, "the model bundle and the ladder of its tiers")
     trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
+    journal: JournalSettings = _section(JournalSettings, "how records become durable, and what disk they may use")
     killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
+    monitoring: MonitoringSettings = _section(MonitoringSettings, "the monitor: health, metrics and alerts")
+    web: WebSettings = _section(WebSettings, "where the monitor serves")
 
     @property
     def hash(self) -> str:

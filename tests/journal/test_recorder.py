@@ -293,7 +293,7 @@ def test_segments_end_by_size_and_by_span_and_are_listed(tmp_path: Path) -> None
     writer.close()
     writer = recorder(tmp_path, settings)
     noise = random.Random(1)
-    for i in range(3000):
+    for _ in range(3000):
         writer.push(Kind.FRAME, 0, 50 * SECOND, noise.randbytes(40))
         writer.wait_for_room()
     writer.close()

@@ -50,8 +50,8 @@ class Books:
 
 def terms(**changed: Any) -> TradingSettings:
     """Terms in which nothing costs anything but the spread, so that each test adds what it is about."""
-    free = dict(fee_bps=0.0, latency_drift_bps=0.0, probability_haircut=0.0, latency_ms=100, stake_quote=100.0)
-    return TradingSettings(**(free | changed))
+    free = {"fee_bps": 0.0, "latency_drift_bps": 0.0, "probability_haircut": 0.0}
+    return TradingSettings(**({"latency_ms": 100, "stake_quote": 100.0} | free | changed))
 
 
 def open_trader(

@@ -26,10 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app(args=arguments, prog_name="data-controller")
     except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer turns Ctrl-C into this, without a word
+            _complain("interrupted", "Interrupted", INTERRUPTED, as_json)
         return end.code if isinstance(end.code, int) else (0 if end.code is None else FAILED)
-    except KeyboardInterrupt:
-        _complain("interrupted", "Interrupted", INTERRUPTED, as_json)
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); Python's own flush at exit would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,9 +15,9 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
-def duration_s(text: str) -> float:
-    """Seconds of `30s`, `5m`, `2h`, `1m30s`, `500ms`, `1d` or a bare number of seconds; more than 0."""
-    text = text.strip().lower()
+def duration_s(written: str | float) -> float:
+    """Seconds of `30s`, `5m`, `2h`, `1m30s`, `500ms`, `1d` or a bare number of seconds (an option's default is one)."""
+    text = str(written).strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         seconds = float(text)
     else:

@@ -20,10 +20,12 @@ def demo(
             "--for", parser=duration_s, metavar="DURATION", help="How long, from the moment all books are proved."
         ),
     ] = 30.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the order flow; the same seed sends the same market.")] = 7,
-    instruments: Annotated[int, typer.Option(min=1, max=1000, help="How many instruments.")] = 8,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the order flow; the same seed sends the same market.")
+    ] = 7,
+    instruments: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many instruments.")] = 8,
     ticks_per_second: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Frames a second over all instruments.")
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="Frames a second over all instruments.")
     ] = 1000,
     out: Annotated[
         Path | None,

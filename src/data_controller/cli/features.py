@@ -24,7 +24,7 @@ def list_features(
     group: Annotated[str | None, typer.Option(help="Only the features of this group.")] = None, as_json: Json = False
 ) -> None:
     """List the features: name, group, unit, window, what it needs."""
-    from data_controller.features.catalogue import FEATURES
+    from data_controller.features.declarations import FEATURES
 
     groups = sorted({feature.group for feature in FEATURES})
     if group is not None and group not in groups:
@@ -41,7 +41,7 @@ def show_feature(
     """Show one feature: formula, source, validity, expected range."""
     import difflib
 
-    from data_controller.features.catalogue import FEATURES
+    from data_controller.features.declarations import FEATURES
 
     for feature in FEATURES:
         if name == feature.name or name in feature.column_names:

@@ -50,7 +50,7 @@ def _load(bundle: Path | None, config: Config) -> tuple[Path, Bundle]:
     from data_controller.prediction import bundle as bundles
 
     folder = bundle or config.prediction.bundle or bundles.shipped()
-    fitted = parameters.load(config.features.parameters)
+    fitted = parameters.load_parameters(config.features.parameters)
     return folder, bundles.load(folder, catalogue.catalogue_hash(config.features, fitted), list(catalogue.COLUMNS))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from data_controller.cli import summary
 from data_controller.cli._options import Json, load_config
-from data_controller.cli._output import event_printer, show
+from data_controller.cli._output import progress, show
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Journal folders or segment files, oldest first.")]
 
@@ -30,6 +30,7 @@ def replay(
     settings = None if config is None else load_config(config)
     from data_controller.engine.replay import replay as run_replay
 
-    result = run_replay(paths, config=settings, out=out, on_progress=event_printer())
+    with progress("records replayed") as tell:
+        result = run_replay(paths, config=settings, out=out, on_progress=tell)
     show(result, as_json, lambda value: summary.table(value, "replay of " + ", ".join(map(str, paths))))
     raise typer.Exit(summary.exit_code(result))

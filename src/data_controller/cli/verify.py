@@ -6,7 +6,7 @@ import typer
 
 from data_controller.cli import summary
 from data_controller.cli._options import Json
-from data_controller.cli._output import event_printer, show
+from data_controller.cli._output import progress, show
 from data_controller.cli.replay import Paths
 
 
@@ -15,8 +15,9 @@ def verify(paths: Paths, as_json: Json = False) -> None:
 
     Exit code 1 where a checksum is bad or a sequence has a gap.
     """
-    from data_controller.lake.verify import verify as run_verify
+    from data_controller.engine.verify import verify as run_verify
 
-    result = run_verify(paths, on_progress=event_printer())
+    with progress("records verified") as tell:
+        result = run_verify(paths, on_progress=tell)
     show(result, as_json, lambda value: summary.table(value, "verify " + ", ".join(map(str, paths))))
     raise typer.Exit(summary.verify_exit_code(result))

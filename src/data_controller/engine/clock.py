@@ -1,4 +1,4 @@
-"""Engine time: Unix nanoseconds anchored to the wall clock once, advanced by the monotonic clock, slewed, never back."""
+"""Engine time: Unix ns anchored to the wall clock once, advanced by the monotonic clock, slewed, never back."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from data_controller.pipeline.pipeline import Pipeline
 from data_controller.prediction.ladder import Ladder
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
+_FRAME = int(Kind.FRAME)
 _encode_answer = msgspec.msgpack.Encoder().encode
 _encode_command = msgspec.json.Encoder().encode
 
@@ -27,7 +28,7 @@ class Network(Protocol):
     """Whoever opens sockets and sends bytes: the ingest shell, or nobody in a pre-history."""
 
     def open(self, action: Open) -> None: ...
-    def send(self, action: Send) -> None: ...
+    def send(self, action: Send) -> object: ...
     def reconnect(self, action: Reconnect) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -164,7 +165,7 @@ class Core:
     def _measure(self, lo: int, hi: int, started_ns: int, ended_ns: int) -> None:
         batch = self._batch
         self.step_time.record(ended_ns - started_ns)
-        frames = batch.kind[lo:hi] == Kind.FRAME
+        frames = batch.kind[lo:hi] == _FRAME
         if frames.any():
             ended = self.clock.of_monotonic(ended_ns)
             self.wire_to_decision.record_many(ended - batch.recv_ns[lo:hi][frames])

@@ -6,6 +6,8 @@ import os
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from data_controller.control import (
     ALERTS_KEPT,
     AlertEvent,
@@ -57,15 +59,7 @@ class FeedBuilder:
         counters["journal_records_lost"] = recorder.records_lost
         counters["orders_left"] = core.orders_left
         counters["orders_stopped"] = core.orders_stopped
-        for decoder in pipeline.decoders:
-            for name, value in decoder.counters.items():
-                counters[f"decoder_{name}"] = counters.get(f"decoder_{name}", 0) + value
-        for subscriptions in pipeline.subscriptions:
-            for name, value in getattr(subscriptions, "counters", {}).items():
-                counters[f"session_{name}"] = counters.get(f"session_{name}", 0) + value
-        if pipeline.setup is not None:
-            for name, value in pipeline.trader.counters.items():
-                counters[f"trading_{name}"] = value
+        counters.update(pipeline.totals())
         return Feed(
             t_ns=now_ns,
             run=self._run,
@@ -100,17 +94,19 @@ class FeedBuilder:
     def mode(self, latch: LatchState) -> Mode:
         """The engine's mode: the worst of kill switch, journal and risk state."""
         pipeline = self._core.pipeline
-        if pipeline.setup is None or not pipeline.journal_ok:
+        if pipeline.setup is None or not pipeline.vitals.journal_ok:
             return "HALTED"
         return "REDUCING" if latch.active or pipeline.latched else "ACTIVE"
 
     def _channels(self) -> list[ChannelStat]:
         pipeline = self._core.pipeline
         events: dict[tuple[str, str], list[int]] = {}
-        for channel, counts in zip(pipeline.tables.channels, pipeline.channel_counts(), strict=True):
+        routes = pipeline.routes.array
+        counts = zip(routes["messages"].tolist(), routes["rows"].tolist(), strict=True)
+        for channel, (messages, rows) in zip(pipeline.tables.channels, counts, strict=False):
             total = events.setdefault((channel.venue, channel.stream), [0, 0])
-            total[0] += counts[0]
-            total[1] += counts[1]
+            total[0] += messages
+            total[1] += rows
         return [
             ChannelStat(exchange=venue, channel=stream, frames=frames, events=rows)
             for (venue, stream), (frames, rows) in events.items()
@@ -147,11 +143,21 @@ class FeedBuilder:
         pipeline = self._core.pipeline
         if pipeline.setup is None:
             return []
-        instruments = pipeline.tables.instruments
-        return [
-            PositionStat(exchange=instruments[i].venue, symbol=instruments[i].symbol, size=size, entry=entry)
-            for i, size, entry in pipeline.trader.open_positions()
-        ]
+        stats = []
+        for i in np.flatnonzero(pipeline.trader.portfolio["position"]):
+            held, instrument = pipeline.trader.portfolio[i], pipeline.tables.instruments[i]
+            size, entry, mark = float(held["position"]), float(held["average_price"]), float(held["mark"])
+            stats.append(
+                PositionStat(
+                    exchange=instrument.venue,
+                    symbol=instrument.symbol,
+                    size=size,
+                    entry=entry,
+                    mark=mark if mark == mark else None,
+                    unrealised=size * (mark - entry) if mark == mark else None,
+                )
+            )
+        return stats
 
 
 def timing_to_feed(timing: Timing) -> Histogram:

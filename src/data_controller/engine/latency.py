@@ -49,7 +49,7 @@ class FrameTimes:
 
 
 def join(times: NDArray[np.void], sent: NDArray[np.void]) -> NDArray[np.int64]:
-    """Latency in ns of each frame of `times` that `sent` (conn, seq, mono_ns) stamped; unmatched frames are left out."""
+    """Latency in ns of each frame of `times` that `sent` (conn, seq, mono_ns) stamped; others are left out."""
     keep = times[times["wire_seq"] > 0]
     if not len(keep) or not len(sent):
         return np.zeros(0, np.int64)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_controller.actions import Action, Predict, Tell
 from data_controller.config import Config
 from data_controller.engine.models import Models
@@ -17,38 +20,40 @@ from data_controller.journal.reader import read
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import Batch
 
+MERGE_RECORDS = 1 << 16
+"""Small batches of a journal are joined up to this many records: decoding is cheapest in long runs."""
+
 
 class Replay:
     """A pipeline fed from batches; `tables` takes what it tells, None where nobody wants it."""
 
     def __init__(
-        self, override: Config | None = None, tables: TablesOut | None = None, *, predict: bool = True
+        self, override: Config | None = None, tables: TablesOut | None = None, *, record_only: bool = False
     ) -> None:
         self.models = Models()
-        self.pipeline = Pipeline(configure_replay(self.models.bundle_of, override))
+        configure = configure_replay(self.models.bundle_of, override, record_only=record_only)
+        self.pipeline = Pipeline(configure, self._recompute)
         self._tables = tables
-        self._predict = predict
 
     def feed(self, batch: Batch, lo: int, hi: int) -> None:
-        """Run records `lo..hi`, each tick to its end before the next record."""
-        pipeline = self.pipeline
-        for action in pipeline.advance(batch, lo, hi):
-            self._perform(action)
-        self.finish()
+        """Run records `lo..hi`; the last tick may stay pending until the next call, as its answer may still come."""
+        self._perform(self.pipeline.advance(batch, lo, hi))
 
     def finish(self) -> None:
         """Complete the pending tick."""
         while self.pipeline.pending:
-            for action in self.pipeline.work():
-                self._perform(action)
+            self._perform(self.pipeline.work())
 
-    def _perform(self, action: Action) -> None:
-        if isinstance(action, Predict):
-            if self._predict and self.models.ladder is not None:
-                reply = self.models.ladder.predict(action.features, action.valid)
-                self.pipeline.recomputed(action.tick_ns, reply.outputs, reply.valid)
-        elif isinstance(action, Tell) and self._tables is not None:
-            self._tables.tell(action)
+    def _recompute(self, question: Predict) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        assert self.models.ladder is not None
+        reply = self.models.ladder.predict(question.features, question.valid)
+        return np.ascontiguousarray(reply.outputs, "<f4"), reply.valid
+
+    def _perform(self, actions: list[Action]) -> None:
+        if self._tables is not None:
+            for action in actions:
+                if isinstance(action, Tell):
+                    self._tables.tell(action, self.pipeline.trader)
 
 
 def replay(
@@ -65,7 +70,7 @@ def replay(
     tables = TablesOut(out) if out is not None else None
     runner = Replay(config, tables)
     try:
-        for batch in read([Path(path) for path in paths]):
+        for batch in read([Path(path) for path in paths], merge=MERGE_RECORDS):
             n = len(batch.recv_ns)
             runner.feed(batch, 0, n)
             if on_progress is not None:

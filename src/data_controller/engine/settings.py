@@ -1,4 +1,4 @@
-"""How the engine's loop runs: its arena, its pulse, its clock's limits, and how long it may take to stop."""
+"""How the engine's loop runs: its pulse, its clock's limits, and how long it may take to stop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from data_controller.settings import Section, hot, restart
 class EngineSettings(Section):
     """The loop and its clock. None of it changes what a replay computes: that is decided by records alone."""
 
-    arena_bytes: int = restart(
-        8 << 20,
-        ge=1 << 20,
-        le=1 << 30,
-        description="payload bytes of one arena; a full arena pauses reading, nothing is dropped",
-    )
-    arena_records: int = restart(
-        65_536, ge=1024, le=1 << 24, description="records of one arena; the same bound, counted"
-    )
     pulse_ms: int = restart(
         100, ge=10, le=1000, description="how often the clock is a record; deadlines are looked at on pulses only"
     )

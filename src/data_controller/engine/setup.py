@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from data_controller import exchanges
-from data_controller.config import Config
+from data_controller.config import Config, parse
 from data_controller.features.parameters import load_parameters
 from data_controller.market.tables import Tables
 from data_controller.pipeline.setup import Setup, VenueSetup
@@ -33,8 +35,11 @@ def setup_of(config: Config, bundle: Bundle | None, *, wishes: bool, record_only
         trading=config.trading,
         risk=config.risk,
         parameters=load_parameters(config.features.parameters),
-        window=bundle.window if bundle else 1,
-        horizons_s=tuple(bundle.horizons_s) if bundle else (),
+        window=bundle.manifest.window if bundle else 1,
+        horizons_s=tuple(config.prediction.horizons_s or bundle.horizons_s) if bundle else (),
+        needed=(bundle.weight != 0).any(axis=(0, 1)).reshape(bundle.manifest.window, -1)[-1].astype(np.uint8)
+        if bundle
+        else None,
         record_only=record_only,
     )
 
@@ -43,22 +48,22 @@ def configure_live(bundle_of: Callable[[Config], Bundle | None], *, record_only:
     """How a live pipeline reads its own START and its reloads."""
 
     def configure(start: Start) -> Setup:
-        config = Config.model_validate(start.config)
+        config = parse(start.config)
         return setup_of(config, bundle_of(config), wishes=True, record_only=record_only)
 
     return configure
 
 
-def configure_replay(bundle_of: Callable[[Config], Bundle | None], override: Config | None) -> Callable[[Start], Setup]:
+def configure_replay(
+    bundle_of: Callable[[Config], Bundle | None], override: Config | None, *, record_only: bool = False
+) -> Callable[[Start], Setup]:
     """How a replay reads a START: the recorded config, or `override`; an import names only its exchange."""
 
     def configure(start: Start) -> Setup:
-        if override is not None:
-            return setup_of(override, bundle_of(override), wishes=True)
-        if set(start.config) == {"exchange"}:
-            config = Config.model_validate({"exchanges": {start.config["exchange"]: {}}})
-            return setup_of(config, bundle_of(config), wishes=False)
-        config = Config.model_validate(start.config)
-        return setup_of(config, bundle_of(config), wishes=True, record_only=bool(start.restored.get("record_only")))
+        imported = set(start.config) == {"exchange"}
+        recorded = {"exchanges": {start.config["exchange"]: {}}} if imported else start.config
+        config = override or parse(recorded)
+        only = record_only or bool(start.restored.get("record_only"))
+        return setup_of(config, None if only else bundle_of(config), wishes=not imported, record_only=only)
 
     return configure

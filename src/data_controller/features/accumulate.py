@@ -27,24 +27,13 @@ from data_controller.features.layout import (
     VALID_NS,
 )
 from data_controller.kernels import kernel
+from data_controller.market.numbers import to_float
 from data_controller.market.rows import Flag
 
 _SNAPSHOT = int(Flag.SNAPSHOT | Flag.CHECKPOINT)
 _INEXACT = int(Flag.INEXACT)
 _LOG_LOW = math.log(SPREAD_LOW_BPS)
 _BINS_PER_LOG = SPREAD_BINS / math.log(SPREAD_HIGH_BPS / SPREAD_LOW_BPS)
-_POWERS = np.array([float(10**n) for n in range(23)])  # exact: a quotient by one of them is correctly rounded
-_DIGITS_SCALE_MOST = 22
-
-
-@kernel
-def decimal(digits: int, scale: int) -> float:
-    """digits / 10**scale as a float, correctly rounded for up to 2**53 digits and 22 places."""
-    if 0 <= scale <= _DIGITS_SCALE_MOST:
-        return float(digits / _POWERS[scale])
-    if -_DIGITS_SCALE_MOST <= scale < 0:
-        return float(digits * _POWERS[-scale])
-    return digits * 10.0**-scale
 
 
 @kernel
@@ -94,11 +83,12 @@ def on_book(
     if not 0.0 < levels[book.bid0].price < levels[book.ask0].price:
         on_break(acc, i, recv_ns)
         return
-    fresh = a.live == 0 or a.snapshot_ns != book.snapshot_ns
+    fresh = a.live == 0 or a.snapshot_ns != book.snapshot_ns or a.book != b
     sums = a.sums
     sums[BOOK_EVENTS] += 1.0
     n = params[0].levels
     changed = fresh
+    moved = fresh or levels[book.bid0].price != a.bid_price[0] or levels[book.ask0].price != a.ask_price[0]
     k = book.bid0
     stop = k + book.n_bid
     for m in range(n):
@@ -156,20 +146,21 @@ def on_book(
         a.live = 1
         a.last_ns = recv_ns
         a.snapshot_ns = book.snapshot_ns
+        a.book = b
     elif changed:
         carry(acc, i, recv_ns)
     if changed:
         _look(acc, i, n)
+    if moved:
+        _move(acc, i)
 
 
 @kernel
-def _look(acc: NDArray[np.void], i: int, n: int) -> None:
-    """Take from the levels as now seen what the integrals need."""
+def _move(acc: NDArray[np.void], i: int) -> None:
+    """Take in new best prices: the mid, its path, the spread."""
     a = acc[i]
     bid = a.bid_price[0]
     ask = a.ask_price[0]
-    bid_size = a.bid_size[0]
-    ask_size = a.ask_size[0]
     mid = 0.5 * (bid + ask)
     a.mid = mid
     if a.has_mid == 0:
@@ -181,6 +172,15 @@ def _look(acc: NDArray[np.void], i: int, n: int) -> None:
             a.mid_high = mid
         if mid < a.mid_low:
             a.mid_low = mid
+    a.spread_bin = spread_bin(1e4 * (ask - bid) / mid)
+
+
+@kernel
+def _look(acc: NDArray[np.void], i: int, n: int) -> None:
+    """Take in new sizes: the depths and the sign of the imbalance that the integrals need."""
+    a = acc[i]
+    bid_size = a.bid_size[0]
+    ask_size = a.ask_size[0]
     a.depth = 0.5 * (bid_size + ask_size)
     total = 0.0
     for m in range(n):
@@ -192,7 +192,6 @@ def _look(acc: NDArray[np.void], i: int, n: int) -> None:
         a.qi_sign = -1.0
     else:
         a.qi_sign = 0.0
-    a.spread_bin = spread_bin(1e4 * (ask - bid) / mid)
 
 
 @kernel
@@ -218,8 +217,8 @@ def on_trade(acc: NDArray[np.void], i: int, rows: NDArray[np.void], r: int) -> N
     if row.flags & _INEXACT:
         on_trades_break(acc, i, row.recv_ns)
         return
-    price = decimal(row.price, row.price_scale)
-    size = decimal(row.size, row.size_scale)
+    price = to_float(row.price, row.price_scale)
+    size = to_float(row.size, row.size_scale)
     quote = price * size
     sums = a.sums
     if row.side > 0:

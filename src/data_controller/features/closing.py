@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.features.accumulate import carry, on_book, on_break
+from data_controller.features.accumulate import carry, on_book
 from data_controller.features.layout import (
     BOOK_SUMS,
     MINUTE_S,
@@ -93,15 +93,20 @@ def _close_open(
     levels: NDArray[np.void],
     params: NDArray[np.void],
 ) -> None:
-    """Carry book and trade feed to the second's end; a proof that came or went without a message counts from there."""
+    """Carry book and trade feed to the second's end.
+
+    A book that stopped being usable without `on_break` was lost at some moment after its last change: none of the
+    time since then counts. One that became usable without a message counts from the second's end.
+    """
     a = acc[i]
     begin = second * SECOND_NS
     end = begin + SECOND_NS
     if a.live == 1:
         a.last_ns = max(a.last_ns, begin)
-        carry(acc, i, end)
-        if b < 0 or books[b].usable == 0:
-            on_break(acc, i, end)
+        if b >= 0 and books[b].usable == 1:
+            carry(acc, i, end)
+        else:
+            a.live = 0
     elif b >= 0 and books[b].usable == 1:
         on_book(acc, i, books, b, levels, end, params)
     if a.trades_live == 1:

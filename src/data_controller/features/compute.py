@@ -26,6 +26,7 @@ from data_controller.features.layout import (
     TRADES,
     TRADES_VALID_NS,
     VALID_NS,
+    WINDOWS_S,
 )
 from data_controller.features.quality import put
 from data_controller.features.windows import (
@@ -34,6 +35,7 @@ from data_controller.features.windows import (
     spread_quantile,
     spread_times,
     volume_over_median,
+    window_pair,
     window_sum,
 )
 from data_controller.kernels import kernel
@@ -59,6 +61,7 @@ _LEADER_R_5 = column("leader_r_5")
 _HOUR_SIN, _HOUR_COS = column("hour_sin"), column("hour_cos")
 _FEED_AGE_MS, _GAP_FRACTION_60, _PROOF_OK = column("feed_age_ms"), column("gap_fraction_60"), column("proof_ok")
 
+_W_60, _W_900 = WINDOWS_S.index(60), WINDOWS_S.index(900)
 _DAY_S = 86_400
 
 
@@ -102,6 +105,8 @@ def compute(
     _book_now(obs, i, params, values, valid)
     if bins[i].newest >= second:
         seal(bins, hist, i, second)
+    _know_windows(bins, obs, i, second)
+    if bins[i].newest >= second:
         _returns(bins, obs, i, second, params, values, valid)
         _book_windows(bins, hist, obs, i, second, params, values, valid)
         _trade_windows(bins, obs, i, second, params, values, valid)
@@ -119,14 +124,32 @@ def _warm(bins: NDArray[np.void], i: int, second: int, params: NDArray[np.void],
 
 
 @kernel
+def _know_windows(bins: NDArray[np.void], obs: NDArray[np.void], i: int, second: int) -> None:
+    """Set the time that book and trade feed were there in each of WINDOWS_S; what was never closed is gap."""
+    for w in range(len(WINDOWS_S)):
+        book = 0.0
+        trades = 0.0
+        if bins[i].newest >= second:
+            begin = max(second - WINDOWS_S[w] + 1, bins[i].first)
+            book, trades = window_pair(bins, i, VALID_NS, TRADES_VALID_NS, begin, second + 1)
+        obs[i].book_ns[w] = book
+        obs[i].trades_ns[w] = trades
+
+
+@kernel
 def usable(
-    bins: NDArray[np.void], i: int, second: int, params: NDArray[np.void], c: int, window: int, feed: int
+    bins: NDArray[np.void], obs: NDArray[np.void], i: int, second: int, params: NDArray[np.void], c: int
 ) -> bool:
-    """True where column `c` is warm and `feed` (VALID_NS or TRADES_VALID_NS) has no more gap than it allows."""
+    """True where column `c` is warm and no feed that it needs has more gap in its window than it allows."""
     if not _warm(bins, i, second, params, c):
         return False
-    gap = window * SECOND_NS - window_sum(bins, i, feed, second - window + 1, second + 1)
-    return bool(gap <= params[0].max_gap_fraction[c] * (window * SECOND_NS))
+    p = params[0]
+    w = p.window[c]
+    whole = float(WINDOWS_S[w] * SECOND_NS)
+    allowed = p.max_gap_fraction[c] * whole
+    if p.needs_book[c] == 1 and whole - obs[i].book_ns[w] > allowed:
+        return False
+    return bool(p.needs_trades[c] == 0 or whole - obs[i].trades_ns[w] <= allowed)
 
 
 @kernel
@@ -182,12 +205,8 @@ def _quality(
     o = obs[i]
     if o.has_book == 0:
         return
-    known = 0.0
-    if bins[i].newest >= second:
-        begin = max(second - 59, bins[i].first)
-        known = window_sum(bins, i, VALID_NS, begin, second + 1)
     put(obs, i, params, values, valid, _FEED_AGE_MS, o.feed_age_ms)
-    put(obs, i, params, values, valid, _GAP_FRACTION_60, 1.0 - known / (60.0 * SECOND_NS))
+    put(obs, i, params, values, valid, _GAP_FRACTION_60, 1.0 - o.book_ns[_W_60] / (60.0 * SECOND_NS))
     put(obs, i, params, values, valid, _PROOF_OK, float(o.proof_ok))
 
 
@@ -205,19 +224,19 @@ def _returns(
     put(obs, i, params, values, valid, _R_60, log_return(bins, i, second, 60, params, _R_60))
     put(obs, i, params, values, valid, _R_300, log_return(bins, i, second, 300, params, _R_300))
     put(obs, i, params, values, valid, _R_900, log_return(bins, i, second, 900, params, _R_900))
-    if usable(bins, i, second, params, _RANGE_POSITION_3600, 3600, VALID_NS):
+    if usable(bins, obs, i, second, params, _RANGE_POSITION_3600):
         high, low = mid_range(bins, i, second - 3599, second + 1)
         position = 0.5
         if high != low:
             position = (obs[i].mid - low) / (high - low)
         put(obs, i, params, values, valid, _RANGE_POSITION_3600, position if obs[i].live == 1 else np.nan)
-    if usable(bins, i, second, params, _RV_60, 60, VALID_NS):
+    if usable(bins, obs, i, second, params, _RV_60):
         variance = step_variance(bins, i, second, 60)
         put(obs, i, params, values, valid, _RV_60, math.sqrt(60 / RETURN_STEP_S * variance))
-    if usable(bins, i, second, params, _RV_900, 900, VALID_NS):
+    if usable(bins, obs, i, second, params, _RV_900):
         variance = step_variance(bins, i, second, 900)
         put(obs, i, params, values, valid, _RV_900, math.sqrt(900 / RETURN_STEP_S * variance))
-    if usable(bins, i, second, params, _RV_RATIO, 3600, VALID_NS):
+    if usable(bins, obs, i, second, params, _RV_RATIO):
         long = step_variance(bins, i, second, 3600)
         if long > 0.0:
             ratio = math.sqrt(step_variance(bins, i, second, 300) / long)
@@ -231,10 +250,8 @@ def step_variance(bins: NDArray[np.void], i: int, second: int, window: int) -> f
     Zhang, Mykland, Ait-Sahalia 2005: all sub-grids of 5 s averaged.
     """
     begin = second - window + RETURN_STEP_S
-    steps = window_sum(bins, i, STEPS, begin, second + 1)
-    if steps == 0.0:
-        return np.nan
-    return window_sum(bins, i, STEP_SQUARED, begin, second + 1) / steps
+    squares, steps = window_pair(bins, i, STEP_SQUARED, STEPS, begin, second + 1)
+    return squares / steps if steps > 0.0 else np.nan
 
 
 @kernel
@@ -249,24 +266,24 @@ def _book_windows(
     valid: NDArray[np.uint8],
 ) -> None:
     end = second + 1
-    if usable(bins, i, second, params, _SPREAD_Q50_300, 300, VALID_NS):
+    if usable(bins, obs, i, second, params, _SPREAD_Q50_300):
         times = np.empty(SPREAD_BINS, np.int64)
         spread_times(hist, i, end - 300, end, times)
         put(obs, i, params, values, valid, _SPREAD_Q50_300, spread_quantile(times, 0.5))
         put(obs, i, params, values, valid, _SPREAD_Q90_300, spread_quantile(times, 0.9))
-    if usable(bins, i, second, params, _QI_PERSISTENCE_900, 900, VALID_NS):
-        known = window_sum(bins, i, VALID_NS, end - 900, end)
-        mean = window_sum(bins, i, QI_SIGN_NS, end - 900, end) / known
+    if usable(bins, obs, i, second, params, _QI_PERSISTENCE_900):
+        mean = window_sum(bins, i, QI_SIGN_NS, end - 900, end) / obs[i].book_ns[_W_900]
         put(obs, i, params, values, valid, _QI_PERSISTENCE_900, mean)
     _order_flow(bins, obs, i, second, params, values, valid, _OFI_5, 5)
     _order_flow(bins, obs, i, second, params, values, valid, _OFI_60, 60)
     _order_flow(bins, obs, i, second, params, values, valid, _OFI_300, 300)
-    if usable(bins, i, second, params, _INTEGRATED_OFI_60, 60, VALID_NS):
+    if usable(bins, obs, i, second, params, _INTEGRATED_OFI_60):
         flow = 0.0
-        for m in range(params[0].levels):
-            flow += params[0].weights[m] * window_sum(bins, i, OFI + m, end - 60, end)
-        known = window_sum(bins, i, VALID_NS, end - 60, end)
-        depth = window_sum(bins, i, LEVELS_NS, end - 60, end) / known
+        for m in range(0, params[0].levels, 2):
+            near, far = window_pair(bins, i, OFI + m, OFI + m + 1, end - 60, end)
+            flow += params[0].weights[m] * near
+            flow += params[0].weights[m + 1] * far
+        depth = window_sum(bins, i, LEVELS_NS, end - 60, end) / obs[i].book_ns[_W_60]
         put(obs, i, params, values, valid, _INTEGRATED_OFI_60, flow / depth)
 
 
@@ -282,11 +299,10 @@ def _order_flow(
     c: int,
     window: int,
 ) -> None:
-    if usable(bins, i, second, params, c, window, VALID_NS):
-        begin = second - window + 1
-        known = window_sum(bins, i, VALID_NS, begin, second + 1)
-        depth = window_sum(bins, i, DEPTH_NS, begin, second + 1) / known
-        put(obs, i, params, values, valid, c, window_sum(bins, i, OFI, begin, second + 1) / depth)
+    if usable(bins, obs, i, second, params, c):
+        flow, depth_ns = window_pair(bins, i, OFI, DEPTH_NS, second - window + 1, second + 1)
+        depth = depth_ns / obs[i].book_ns[params[0].window[c]]
+        put(obs, i, params, values, valid, c, flow / depth)
 
 
 @kernel
@@ -301,9 +317,8 @@ def _trade_flow(
     c: int,
     window: int,
 ) -> None:
-    if usable(bins, i, second, params, c, window, TRADES_VALID_NS):
-        buys = window_sum(bins, i, BUY_BASE, second - window + 1, second + 1)
-        sells = window_sum(bins, i, SELL_BASE, second - window + 1, second + 1)
+    if usable(bins, obs, i, second, params, c):
+        buys, sells = window_pair(bins, i, BUY_BASE, SELL_BASE, second - window + 1, second + 1)
         total = buys + sells
         put(obs, i, params, values, valid, c, (buys - sells) / total if total > 0.0 else 0.0)
 
@@ -322,16 +337,16 @@ def _trade_windows(
     _trade_flow(bins, obs, i, second, params, values, valid, _TFI_5, 5)
     _trade_flow(bins, obs, i, second, params, values, valid, _TFI_60, 60)
     _trade_flow(bins, obs, i, second, params, values, valid, _TFI_900, 900)
-    if usable(bins, i, second, params, _TRADE_RATE_60, 60, TRADES_VALID_NS):
+    if usable(bins, obs, i, second, params, _TRADE_RATE_60):
         put(obs, i, params, values, valid, _TRADE_RATE_60, window_sum(bins, i, TRADES, end - 60, end) / 60.0)
-    if usable(bins, i, second, params, _VOLUME_300_OVER_MEDIAN, 3600, TRADES_VALID_NS):
+    if usable(bins, obs, i, second, params, _VOLUME_300_OVER_MEDIAN):
         put(obs, i, params, values, valid, _VOLUME_300_OVER_MEDIAN, volume_over_median(bins, i, end, 300, 12))
-    if usable(bins, i, second, params, _VWAP_DISTANCE_300, 300, TRADES_VALID_NS) and obs[i].live == 1:
-        base = window_sum(bins, i, BUY_BASE, end - 300, end) + window_sum(bins, i, SELL_BASE, end - 300, end)
-        quote = window_sum(bins, i, BUY_QUOTE, end - 300, end) + window_sum(bins, i, SELL_QUOTE, end - 300, end)
+    if usable(bins, obs, i, second, params, _VWAP_DISTANCE_300) and obs[i].live == 1:
+        bought, sold = window_pair(bins, i, BUY_BASE, SELL_BASE, end - 300, end)
+        paid, got = window_pair(bins, i, BUY_QUOTE, SELL_QUOTE, end - 300, end)
+        base = bought + sold
+        quote = paid + got
         if base > 0.0:
             put(obs, i, params, values, valid, _VWAP_DISTANCE_300, 1e4 * math.log(obs[i].mid * base / quote))
-    if usable(bins, i, second, params, _KYLE_LAMBDA_900, 900, VALID_NS) and usable(
-        bins, i, second, params, _KYLE_LAMBDA_900, 900, TRADES_VALID_NS
-    ):
+    if usable(bins, obs, i, second, params, _KYLE_LAMBDA_900):
         put(obs, i, params, values, valid, _KYLE_LAMBDA_900, kyle_lambda(bins, i, end, 900))

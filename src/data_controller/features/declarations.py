@@ -25,7 +25,7 @@ class Feature:
     formula: str
     unit: str
     source: str
-    inputs: tuple[str, ...]  # book, trades, leader, time
+    inputs: tuple[str, ...]  # book and trades over the window, mid at the tick, leader, time
     window_s: int  # 0: the moment of the tick
     warm_up_s: int  # closed seconds without a hole that it needs; also H, the oldest second it depends on
     max_gap_fraction: float  # of the window, in any of its inputs; above it the value is invalid
@@ -165,7 +165,7 @@ FEATURES: tuple[Feature, ...] = (
         formula="1e4 ln(mid(T) / VWAP), VWAP = quote volume / base volume over 300 s; invalid without trades",
         unit="bps",
         source="Berkowitz, Logue, Noser 1988",
-        inputs=("book", "trades"),
+        inputs=("mid", "trades"),
         window_s=300,
         warm_up_s=300,
         max_gap_fraction=_GAP,

@@ -80,7 +80,8 @@ ACC = np.dtype(
     [
         ("live", "<i8"),  # 1: the book as last seen can be acted on
         ("last_ns", "<i8"),  # time up to which the integrals below reach
-        ("snapshot_ns", "<i8"),  # snapshot the levels below belong to
+        ("book", "<i8"),  # row of the book that the levels below belong to
+        ("snapshot_ns", "<i8"),  # and its snapshot
         ("trades_live", "<i8"),  # 1: the trade feed is unbroken
         ("trades_last_ns", "<i8"),
         ("trades_lost", "<i8"),  # 1: it broke within the open second
@@ -115,6 +116,10 @@ BIN = np.dtype(
     ]
 )
 """One closed second as a row, as `state.FeatureState.bin` hands it out; in memory the fields lie apart."""
+
+
+WINDOWS_S = (5, 60, 300, 900, 3600)
+"""Windows whose gap is looked at; a feature's window is one of them, or the moment of the tick."""
 
 
 def ring_size(history_s: int) -> int:
@@ -174,6 +179,8 @@ def obs_dtype(columns: int) -> np.dtype[np.void]:
             ("depth_narrow", "<f8"),  # quote currency, both sides
             ("cost_buy_bps", "<f8"),
             ("cost_sell_bps", "<f8"),
+            ("book_ns", "<f8", (len(WINDOWS_S),)),  # time the book could be acted on in each window
+            ("trades_ns", "<f8", (len(WINDOWS_S),)),  # time the trade feed was unbroken
             ("abnormal", "<i8", (columns,)),  # ticks on which a valid value lay outside its expected range
         ]
     )
@@ -192,6 +199,9 @@ def params_dtype(columns: int) -> np.dtype[np.void]:
             ("micro_edges_bps", "<f8", (MAX_SPREAD_STATES,)),
             ("micro_table", "<f8", (MAX_SPREAD_STATES, MAX_IMBALANCE_BUCKETS)),  # half spreads
             ("warm_up_s", "<i8", (columns,)),
+            ("window", "<i8", (columns,)),  # its place in WINDOWS_S, -1 the moment of the tick
+            ("needs_book", "<i8", (columns,)),  # 1: over its window
+            ("needs_trades", "<i8", (columns,)),
             ("max_gap_fraction", "<f8", (columns,)),
             ("low", "<f8", (columns,)),
             ("high", "<f8", (columns,)),

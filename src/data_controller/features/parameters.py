@@ -39,7 +39,7 @@ class Parameters:
         return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def load(path: Path | None = None) -> Parameters:
+def load_parameters(path: Path | None = None) -> Parameters:
     """The parameters in `path`, or the plain default; ConfigError where the file is missing or not as it must be."""
     if path is None:
         default = resources.files("data_controller.features") / "default_parameters.json"

@@ -16,7 +16,7 @@ class FeatureSettings(Section):
         1000.0, gt=0.0, le=1e12, description="Order size that cost to trade assumes, in quote currency."
     )
     leader: str = restart(
-        "", description="Symbol whose 5 s return every instrument sees as leader_r_5; empty: that feature is invalid."
+        "", description="`venue:symbol` whose 5 s return all see as leader_r_5; empty: that feature is invalid."
     )
     levels: int = restart(MAX_LEVELS, ge=1, le=MAX_LEVELS, description="Price levels a side in integrated OFI.")
     parameters: Path | None = restart(None, description="Parameter file (JSON); empty: the plain default.")

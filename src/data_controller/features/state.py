@@ -109,6 +109,11 @@ def make_params(settings: FeatureSettings, parameters: Parameters) -> NDArray[np
     params["micro_edges_bps"][0, : len(parameters.spread_edges_bps)] = parameters.spread_edges_bps
     params["micro_table"][0, : table.shape[0], : table.shape[1]] = table
     params["warm_up_s"][0] = [feature.warm_up_s for feature in catalogue.by_column()]
+    params["window"][0] = [
+        layout.WINDOWS_S.index(feature.window_s) if feature.window_s else -1 for feature in catalogue.by_column()
+    ]
+    params["needs_book"][0] = ["book" in feature.inputs for feature in catalogue.by_column()]
+    params["needs_trades"][0] = ["trades" in feature.inputs for feature in catalogue.by_column()]
     params["max_gap_fraction"][0] = [feature.max_gap_fraction for feature in catalogue.by_column()]
     params["low"][0], params["high"][0] = np.array(catalogue.expected_by_column()).T
     return params

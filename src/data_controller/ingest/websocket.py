@@ -25,7 +25,7 @@ from data_controller.actions import Alert, Open, Reconnect, Send
 from data_controller.ingest.backoff import delays, worth_retrying
 from data_controller.ingest.limiter import TokenBucket
 from data_controller.ingest.settings import IngestSettings
-from data_controller.records import Kind
+from data_controller.records import ENGINE_STOPS, Kind
 
 _S = 1_000_000_000
 _TEXT, _CONTINUATION = WSMsgType.TEXT, WSMsgType.CONTINUATION
@@ -162,7 +162,7 @@ class WebSocketShell:
             if slot.socket is not None and slot.socket.transport is not None:
                 slot.socket.transport.underlying_transport.resume_reading()
 
-    async def close(self, reason: str = "the engine stops") -> None:
+    async def close(self, reason: str = ENGINE_STOPS) -> None:
         """Drop every connection and give up every attempt; returns when none is left."""
         for slot in self._slots.values():
             if slot.socket is not None:

@@ -71,13 +71,15 @@ class SegmentName:
         return cls(match["name"], int(match["run"]), int(match["number"]), match["open"] is not None)
 
 
-def _metadata_crc(metadata: dict[str, str]) -> int:
-    return zlib.crc32("\n".join(f"{key}={metadata[key]}" for key in sorted(metadata)).encode())
+def _header_crc(schema: pa.Schema, metadata: dict[str, str]) -> int:
+    lines = [f"{key}={metadata[key]}" for key in sorted(metadata)]
+    lines += [f"{column.name}:{column.type}:{column.nullable}" for column in schema]
+    return zlib.crc32("\n".join(lines).encode())
 
 
 def with_header(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
-    """`schema` with `metadata` and its checksum; `kind` and `version` are the keys every segment has."""
-    return schema.with_metadata({**metadata, "crc": f"{_metadata_crc(metadata):08x}"})
+    """`schema` with `metadata` and a checksum over both; `kind` and `version` are the keys every segment has."""
+    return schema.with_metadata({**metadata, "crc": f"{_header_crc(schema, metadata):08x}"})
 
 
 def header_of(schema: pa.Schema) -> dict[str, str] | None:
@@ -87,7 +89,7 @@ def header_of(schema: pa.Schema) -> dict[str, str] | None:
         crc = int(metadata.pop("crc"), 16)
     except (KeyError, ValueError):
         return None
-    return metadata if crc == _metadata_crc(metadata) else None
+    return metadata if crc == _header_crc(schema, metadata) else None
 
 
 def version_of(header: dict[str, str], file: object) -> Version:
@@ -119,18 +121,20 @@ def _array_crc(array: pa.Array, crc: int) -> int:
     if pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind):
         width = kind.byte_width
         return zlib.crc32(_bytes_of(array.buffers()[1], start * width, (start + n) * width), crc)
-    if pa.types.is_binary(kind) or pa.types.is_string(kind):
-        _, offsets_buffer, data = array.buffers()
+    if pa.types.is_binary(kind) or pa.types.is_string(kind) or pa.types.is_list(kind):
+        offsets_buffer = array.buffers()[1]
         offsets = np.frombuffer(_bytes_of(offsets_buffer, start * 4, (start + n + 1) * 4), np.int32)
         low, high = int(offsets[0]), int(offsets[-1])
         if low < 0 or high < low:
             raise ValueError(f"expected rising offsets, were {low} .. {high}")
         crc = zlib.crc32((offsets - offsets[0] if low else offsets).data, crc)
-        return zlib.crc32(_bytes_of(data, low, high), crc) if high > low else crc
+        if pa.types.is_list(kind):
+            return _array_crc(array.values.slice(low, high - low), crc)
+        return zlib.crc32(_bytes_of(array.buffers()[2], low, high), crc) if high > low else crc
     if pa.types.is_fixed_size_list(kind):
         width = kind.list_size
         return _array_crc(array.values.slice(start * width, n * width), crc)
-    raise ValueError(f"expected a column of a fixed width, binary, string or fixed-size list, was {kind}")
+    raise ValueError(f"expected a column of a fixed width, binary, string or list, was {kind}")
 
 
 def batch_crc(batch: pa.RecordBatch, first: int) -> int:

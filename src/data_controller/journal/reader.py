@@ -245,7 +245,7 @@ class Reader:
                 yield batch
             holes.clear()
         for hole in holes:
-            if is_open and hole.torn:
+            if is_open:
                 self._note_torn(path, number, hole, content)
             else:
                 self._lost(path, number, hole, -1, content)
@@ -256,6 +256,8 @@ class Reader:
         self._damaged(Damage(str(path), number, first, last, hole.start, hole.stop, hole.reason), content)
 
     def _note_torn(self, path: Path, number: int, hole: Hole, content: SegmentBytes) -> None:
+        if hole.stop == hole.start:
+            return
         damage = Damage(
             str(path), number, -1, -1, hole.start, hole.stop, f"torn tail of an open segment: {hole.reason}"
         )

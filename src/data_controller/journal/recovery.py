@@ -7,10 +7,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from data_controller.errors import JournalCorrupt, JournalError
 from data_controller.journal import manifest as manifests
 from data_controller.journal.files import DirectoryLock, journal_error, sync_directory
-from data_controller.journal.format import END_OF_STREAM, JOURNAL_SCHEMA, SegmentName, version_of
+from data_controller.journal.format import END_OF_STREAM, JOURNAL_SCHEMA, OPEN_SUFFIX, SegmentName, version_of
 from data_controller.journal.manifest import Entry, Manifest
 from data_controller.journal.reader import segments_of
 from data_controller.journal.segment import Piece, SegmentBytes
@@ -93,44 +95,52 @@ def _recover(directory: Path) -> Recovered:
     return found
 
 
-def _close(directory: Path, path: Path, name: SegmentName, found: Recovered) -> Entry | None:
-    """Cut, end, rename and describe a segment that was left open; None where it held no record."""
-    closed = path.with_name(str(SegmentName(name.name, name.run, name.number)))
-    content = SegmentBytes(path, fallback=JOURNAL_SCHEMA) if path.stat().st_size else None
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A segment that was left open and is now closed, or removed where it held nothing whole."""
+
+    path: Path | None  # where it lies now, None where removed
+    cut_bytes: int  # its torn tail, copied to the quarantine directory
+
+
+def end_segment(path: Path, quarantine: Path, fallback: pa.Schema | None = None) -> Ended:
+    """Cut the `.open` segment at `path` behind its last whole batch, end, rename and sync it; raises OSError."""
+    content = SegmentBytes(path, fallback) if path.stat().st_size else None
     pieces = [item for item in content or () if isinstance(item, Piece)]
-    if content is None or not pieces:
-        if content is not None:
-            _put_aside(directory, path.name, content.data.tobytes(), found)
+    stop = pieces[-1].stop if pieces else 0
+    tail = content.data[stop:].tobytes() if content is not None else b""
+    cut = 0 if tail == END_OF_STREAM else len(tail)
+    if cut:
+        quarantine.mkdir(exist_ok=True)
+        (quarantine / f"{path.name}.tail").write_bytes(tail)
+    if not pieces:
         path.unlink()
-        sync_directory(directory)
-        found.removed += 1
-        found.notes.append(f"{path.name}: held no whole record, removed")
-        return None
-    stop = pieces[-1].stop
-    tail = content.data[stop:].tobytes()
-    note = ""
-    if tail not in (b"", END_OF_STREAM):
-        _put_aside(directory, path.name, tail, found)
-        note = f"torn tail of {len(tail)} bytes cut"
+        sync_directory(path.parent)
+        return Ended(None, cut)
     with path.open("r+b") as file:
         file.truncate(stop)
         file.seek(stop)
         file.write(END_OF_STREAM)
         file.flush()
         os.fsync(file.fileno())
+    closed = path.with_name(path.name.removesuffix(OPEN_SUFFIX))
     path.rename(closed)
-    sync_directory(directory)
+    sync_directory(path.parent)
+    return Ended(closed, cut)
+
+
+def _close(directory: Path, path: Path, name: SegmentName, found: Recovered) -> Entry | None:
+    ended = end_segment(path, directory / QUARANTINE, JOURNAL_SCHEMA)
+    found.cut_bytes += ended.cut_bytes
+    if ended.path is None:
+        found.removed += 1
+        found.notes.append(f"{path.name}: held no whole record, removed")
+        return None
     found.closed += 1
-    entry = _listed(closed, name, found, note)
-    found.notes.append(f"{closed.name}: left open, closed with {entry.records} records{'; ' + note if note else ''}")
+    note = f"torn tail of {ended.cut_bytes} bytes cut" if ended.cut_bytes else ""
+    entry = _listed(ended.path, name, found, note)
+    found.notes.append(f"{entry.name}: left open, closed with {entry.records} records{'; ' + note if note else ''}")
     return entry
-
-
-def _put_aside(directory: Path, file_name: str, content: bytes, found: Recovered) -> None:
-    found.cut_bytes += len(content)
-    quarantine = directory / QUARANTINE
-    quarantine.mkdir(exist_ok=True)
-    (quarantine / f"{file_name}.tail").write_bytes(content)
 
 
 def _listed(path: Path, name: SegmentName, found: Recovered, note: str = "") -> Entry:

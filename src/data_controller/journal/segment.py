@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from data_controller.errors import JournalError
 from data_controller.journal.files import DiskFile, SegmentFile, sync_directory
@@ -26,7 +27,8 @@ from data_controller.journal.format import (
 
 Opener = Callable[[Path], SegmentFile]
 
-_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError, EOFError)
+# What reading foreign or damaged bytes may raise; an end mark in the wrong place is StopIteration.
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError, EOFError, StopIteration)
 _MAX_METADATA = 1 << 20
 
 
@@ -111,7 +113,6 @@ class Hole:
     start: int
     stop: int
     reason: str
-    torn: bool = False  # nothing whole comes after it: what a crash leaves
 
 
 class SegmentBytes:
@@ -149,7 +150,7 @@ class SegmentBytes:
     def __iter__(self) -> Iterator[Piece | Hole]:
         """Pieces and holes in file order; together they cover every byte but the header and the end mark."""
         if self.schema is None:
-            yield Hole(0, self.data.size, "the header is damaged", torn=True)
+            yield Hole(0, self.data.size, "the header is damaged")
             return
         position = self._body
         if self.header is not None:
@@ -159,7 +160,7 @@ class SegmentBytes:
                 try:
                     item = stream.read_next_batch_with_custom_metadata()
                     piece = Piece(item.batch, checked(item.batch, item.custom_metadata), position, source.tell())
-                except (StopIteration, *_ARROW_ERRORS):
+                except _ARROW_ERRORS:
                     break
                 if piece.batch.schema.names != self.schema.names:
                     break
@@ -170,12 +171,13 @@ class SegmentBytes:
     def _carefully(self, position: int) -> Iterator[Piece | Hole]:
         """The same from `position` on, one message at a time, past whatever is damaged."""
         end = self.data.size
+        candidates = self._candidates(position)
         while position < end:
-            if self.data[position:].tobytes() == END_OF_STREAM:
+            if end - position == len(END_OF_STREAM) and self.data[position:].tobytes() == END_OF_STREAM:
                 return
             start, found = position, None
             reason = "the end mark is missing"
-            for candidate in self._candidates(position):
+            for candidate in candidates[np.searchsorted(candidates, position) :].tolist():
                 try:
                     found = self._decode(candidate)
                     break
@@ -183,22 +185,21 @@ class SegmentBytes:
                     if candidate == start:
                         reason = " ".join(str(error).split())[:200]
             if found is None:
-                tail = end - len(END_OF_STREAM)
-                whole = tail > start and self.data[tail:].tobytes() == END_OF_STREAM
-                yield Hole(start, tail if whole else end, reason, torn=not whole)
+                yield Hole(start, end, reason)
                 return
             if found.start > start:
                 yield Hole(start, found.start, reason)
             yield found
             position = found.stop
+        yield Hole(end, end, "the end mark is missing")
 
-    def _candidates(self, position: int) -> Iterator[int]:
-        """Where a message may begin: 8-byte aligned, the continuation mark, a plausible length."""
-        words = self.data[: self.data.size // 8 * 8].view("<u4").reshape(-1, 2)
-        for row in np.flatnonzero((words[:, 0] == 0xFFFFFFFF) & (words[:, 1] - np.uint32(1) < _MAX_METADATA)):
-            at = int(row) * 8
-            if at >= position and at + 8 + int(words[row, 1]) <= self.data.size:
-                yield at
+    def _candidates(self, position: int) -> NDArray[np.int64]:
+        """Where from `position` on a message may begin: 8-byte aligned, the continuation mark, a plausible length."""
+        words = self.data[: self.data.size // 8 * 8].view("<u4").reshape(-1, 2)[position // 8 :]
+        lengths = words[:, 1].astype(np.int64)
+        rows = np.flatnonzero((words[:, 0] == 0xFFFFFFFF) & (lengths > 0) & (lengths < _MAX_METADATA))
+        starts = (rows + position // 8) * 8
+        return starts[starts + 8 + lengths[rows] <= self.data.size]
 
     def _decode(self, position: int) -> Piece:
         """The whole batch at `position`; raises one of the errors above where there is none."""

@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import move_items
+from data_controller.market._words import move_bytes, record_at
 from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES
 from data_controller.market.layout import BOOK, LEVEL, ChecksumRule, Proof
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
 """A cell of the id index of an L3 book: where order `ref` stands; side 0 is a free cell."""
+
+_LEVEL_BYTES = LEVEL.itemsize
+level_at = record_at(LEVEL)
+cell_at = record_at(CELL)
+# In the kernels below `levels` and `index` are the addresses of those arrays; `first` and `cell0` count items.
 
 UNKNOWN_LENGTH = 250
 """Entries a side assumed where a book's channel does not say."""
@@ -101,14 +106,14 @@ def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
     if side > 0:
         while lo < hi:
             mid = (lo + hi) >> 1
-            if levels[first + mid].price > price:
+            if level_at(levels, first + mid).price > price:
                 lo = mid + 1
             else:
                 hi = mid
     else:
         while lo < hi:
             mid = (lo + hi) >> 1
-            if levels[first + mid].price < price:
+            if level_at(levels, first + mid).price < price:
                 lo = mid + 1
             else:
                 hi = mid
@@ -122,7 +127,7 @@ def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any)
     hi = np.int64(n)
     while lo < hi:
         mid = (lo + hi) >> 1
-        here = levels[first + mid]
+        here = level_at(levels, first + mid)
         before = here.ref < ref if here.price == price else (here.price > price) == (side > 0)
         if before:
             lo = mid + 1
@@ -135,7 +140,7 @@ def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any)
 def find_cell(index: Any, cell0: Any, mask: Any, ref: Any) -> Any:
     """The cell of order `ref`, or the free one where it would go; a book's index is never more than half full."""
     at = np.int64((np.uint64(ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while index[cell0 + at].side != 0 and index[cell0 + at].ref != ref:
+    while cell_at(index, cell0 + at).side != 0 and cell_at(index, cell0 + at).ref != ref:
         at = (at + 1) & mask
     return at
 
@@ -146,13 +151,19 @@ def free_cell(index: Any, cell0: Any, mask: Any, at: Any) -> None:
     hole = at
     while True:
         at = (at + 1) & mask
-        if index[cell0 + at].side == 0:
+        if cell_at(index, cell0 + at).side == 0:
             break
-        home = np.int64((np.uint64(index[cell0 + at].ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+        home = (
+            np.int64((np.uint64(cell_at(index, cell0 + at).ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32))
+            & mask
+        )
         if ((at - home) & mask) >= ((at - hole) & mask):
-            index[cell0 + hole] = index[cell0 + at]
+            to, of = cell_at(index, cell0 + hole), cell_at(index, cell0 + at)
+            to.ref = of.ref
+            to.price = of.price
+            to.side = of.side
             hole = at
-    index[cell0 + hole].side = 0
+    cell_at(index, cell0 + hole).side = 0
 
 
 @kernel
@@ -160,7 +171,7 @@ def clear_index(book: Any, index: Any) -> None:
     """Forget every order id of an L3 book."""
     if book.depth == 3:
         for at in range(book.index_mask + 1):
-            index[book.index0 + at].side = 0
+            cell_at(index, book.index0 + at).side = 0
 
 
 @kernel
@@ -176,7 +187,8 @@ def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> Any:
         if n >= book.capacity:
             return False
         book.n_ask = n + 1
-    move_items(levels, first + at + 1, first + at, np.int64(n - at))
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
     return True
 
 
@@ -189,7 +201,8 @@ def remove_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
     else:
         first, n = book.ask0, book.n_ask
         book.n_ask = n - 1
-    move_items(levels, first + at, first + at + 1, np.int64(n - at - 1))
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
 
 
 @kernel
@@ -213,7 +226,7 @@ def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
     first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
     at = price_rank(levels, first, n, side, price)
-    known = at < n and levels[first + at].price == price
+    known = at < n and level_at(levels, first + at).price == price
     if row.size == 0:
         if known:
             remove_entry(book, levels, side, at)
@@ -222,7 +235,7 @@ def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
         return True
     if not known and not insert_entry(book, levels, side, at):
         return False
-    write_entry(levels[first + at], row, price, size)
+    write_entry(level_at(levels, first + at), row, price, size)
     return True
 
 
@@ -230,7 +243,7 @@ def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
 def cancel_order(book: Any, levels: Any, index: Any, ref: Any) -> Any:
     """Take order `ref` out of an L3 book; False where it is not there."""
     at = find_cell(index, book.index0, book.index_mask, ref)
-    cell = index[book.index0 + at]
+    cell = cell_at(index, book.index0 + at)
     side = cell.side
     if side == 0:
         return False
@@ -247,11 +260,11 @@ def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: An
     side = np.int64(row.side)
     ref = row.ref
     at = find_cell(index, book.index0, book.index_mask, ref)
-    cell = index[book.index0 + at]
+    cell = cell_at(index, book.index0 + at)
     first = book.bid0 if side > 0 else book.ask0
     if cell.side == side and cell.price == price:
         n = book.n_bid if side > 0 else book.n_ask
-        write_entry(levels[first + order_rank(levels, first, n, side, price, ref)], row, price, size)
+        write_entry(level_at(levels, first + order_rank(levels, first, n, side, price, ref)), row, price, size)
         return True
     if cell.side != 0:
         cancel_order(book, levels, index, ref)
@@ -260,8 +273,8 @@ def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: An
     rank = order_rank(levels, first, n, side, price, ref)
     if not insert_entry(book, levels, side, rank):
         return False
-    write_entry(levels[first + rank], row, price, size)
-    cell = index[book.index0 + at]
+    write_entry(level_at(levels, first + rank), row, price, size)
+    cell = cell_at(index, book.index0 + at)
     cell.ref = ref
     cell.price = price
     cell.side = side

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import load_word
-from data_controller.market.layout import ChecksumRule
+from data_controller.market._words import load_byte, load_word, record_at, store_byte
+from data_controller.market.layout import LEVEL, ChecksumRule
 from data_controller.market.numbers import TEXT_SPACE, write_number
 from data_controller.market.rows import Flag
 
@@ -22,7 +22,7 @@ _ORDERS = int(ChecksumRule.BITFINEX_ORDERS)
 _LONGEST = 32
 
 SCRATCH_BYTES = 4 * ENTRIES * _LONGEST + TEXT_SPACE
-"""Size of the buffer that `bitfinex_text` needs: the longest text, slack of its 8-byte stores."""
+"""Size of the buffer that `bitfinex_text` needs: the longest text and the slack of its 8-byte stores."""
 
 
 def _tables() -> NDArray[np.uint32]:
@@ -41,16 +41,16 @@ def _tables() -> NDArray[np.uint32]:
 
 _T = _tables().reshape(-1)
 _FF = np.uint64(0xFF)
+_level_at = record_at(LEVEL)
 
 
 @kernel
-def crc32(data: Any, start: Any, stop: Any) -> Any:
-    """CRC-32 (IEEE 802.3) of `data[start:stop]`, unsigned, as an int64."""
+def crc32(p: Any, end: Any) -> Any:
+    """CRC-32 (IEEE 802.3) of the bytes between addresses `p` and `end`, unsigned, as an int64."""
     crc = np.uint64(0xFFFFFFFF)
-    p = np.int64(start)
-    while p + 16 <= stop:
-        a = load_word(data, p) ^ crc
-        b = load_word(data, p + 8)
+    while p + 16 <= end:
+        a = load_word(p) ^ crc
+        b = load_word(p + 8)
         crc = np.uint64(
             _T[np.uint64(3840) + (a & _FF)]
             ^ _T[np.uint64(3584) + (a >> np.uint64(8) & _FF)]
@@ -70,49 +70,47 @@ def crc32(data: Any, start: Any, stop: Any) -> Any:
             ^ _T[b >> np.uint64(56)]
         )
         p += 16
-    while p < stop:
-        crc = (crc >> np.uint64(8)) ^ np.uint64(_T[(crc ^ np.uint64(data[p])) & _FF])
+    while p < end:
+        crc = (crc >> np.uint64(8)) ^ np.uint64(_T[(crc ^ np.uint64(load_byte(p))) & _FF])
         p += 1
     return np.int64(crc ^ np.uint64(0xFFFFFFFF))
 
 
 @kernel
-def _write_entry(out: Any, p: Any, level: Any, orders: Any, ask: Any) -> Any:
-    """`field:amount:` of one entry at `out[p]`; returns the index behind it."""
+def _write_entry(p: Any, level: Any, orders: Any, ask: Any) -> Any:
+    """`field:amount:` of one entry at address `p`; returns the address behind it."""
     flags = np.int64(level.flags)
-    if orders:
-        p = write_number(out, p, level.ref, 0, 0)
-    else:
-        p = write_number(out, p, level.price_digits, np.int64(level.price_scale), flags & _PRICE_EXPONENT)
-    out[p] = 58
-    p += 1
-    if ask:
-        out[p] = 45
-        p += 1
-    p = write_number(out, p, level.size_digits, np.int64(level.size_scale), flags & _SIZE_EXPONENT)
-    out[p] = 58
+    digits = level.ref if orders else level.price_digits
+    scale = np.int64(0) if orders else np.int64(level.price_scale)
+    p = write_number(p, digits, scale, np.int64(0) if orders else flags & _PRICE_EXPONENT)
+    store_byte(p, 58)
+    store_byte(p + 1, 45)
+    p += 2 if ask else 1
+    p = write_number(p, level.size_digits, np.int64(level.size_scale), flags & _SIZE_EXPONENT)
+    store_byte(p, 58)
     return p + 1
 
 
 @kernel
-def bitfinex_text(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, out: Any) -> Any:
-    """Write the text that Bitfinex's checksum covers to `out[:end]`; returns `end`.
+def bitfinex_text(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, start: Any) -> Any:
+    """Write the text that Bitfinex's checksum covers at address `start`; returns the address behind it.
 
     For each of the first 25 entries: the bid's price (or order id) and amount, then the ask's with its amount
-    negative, joined by colons; a side that has run out is skipped. `out` holds SCRATCH_BYTES or more.
+    negative, joined by colons; a side that has run out is skipped. `levels` is the address of the LEVELs, and
+    SCRATCH_BYTES from `start` on may be written.
     """
     orders = rule == _ORDERS
-    p: Any = np.int64(0)
+    p = start
     for i in range(ENTRIES):
         if i < n_bid:
-            p = _write_entry(out, p, levels[bid0 + i], orders, False)
+            p = _write_entry(p, _level_at(levels, bid0 + i), orders, False)
         if i < n_ask:
-            p = _write_entry(out, p, levels[ask0 + i], orders, True)
-    return p - 1 if p > 0 else p
+            p = _write_entry(p, _level_at(levels, ask0 + i), orders, True)
+    return p - 1 if p > start else p
 
 
 @kernel
-def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, out: Any) -> Any:
-    """The signed 32-bit checksum that Bitfinex sends for a book of these levels."""
-    crc = crc32(out, 0, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, out))
+def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
+    """The signed 32-bit checksum that Bitfinex sends for a book; `scratch` is the address of SCRATCH_BYTES."""
+    crc = crc32(scratch, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, scratch))
     return crc - 0x100000000 if crc >= 0x80000000 else crc

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from data_controller.kernels import kernel
-from data_controller.market.books import cancel_order, clear_index, set_level, set_order
+from data_controller.market._words import address_of
+from data_controller.market.books import cancel_order, clear_index, level_at, set_level, set_order
 from data_controller.market.checksums import bitfinex_checksum
 from data_controller.market.layout import BrokenBy, ChecksumRule, Proof
 from data_controller.market.numbers import to_float
@@ -71,18 +72,24 @@ def apply_row(
     if kind == _TRADE:
         return LOST if row.flags & _INEXACT else TRADE
     channel = row.channel
-    is_book = 0 <= channel < len(books) and books[channel].depth != 0
+    if 0 <= channel < len(books) and books[channel].depth != 0:
+        return _apply(row, books[channel], address_of(levels), address_of(index), address_of(scratch))
     if kind == _CONTROL:
-        if is_book:
-            _control(row, books[channel], index)
         return CONTROL
-    if not is_book:
-        return LOST if kind == _GAP else NOTHING
-    book = books[channel]
+    return LOST if kind == _GAP else NOTHING
+
+
+@kernel
+def _apply(row: Any, book: Any, levels: Any, index: Any, scratch: Any) -> Any:
+    """`apply_row` of a book's row; the arrays by address."""
+    kind = row.kind
     if kind in (_SET, _ADD, _CHANGE, _CANCEL):
         return _change(row, book, levels, index)
     if kind == _CHECK:
         return _check(row, book, levels, scratch)
+    if kind == _CONTROL:
+        _control(row, book, index)
+        return CONTROL
     if kind == _GAP:
         return _gap(row, book)
     if kind == _RESET:
@@ -131,7 +138,7 @@ def _message_end(row: Any, book: Any, levels: Any) -> Any:
         snapshot_complete(book)
     if book.unproved_since_ns == 0:
         book.unproved_since_ns = now
-    if book.n_bid > 0 and book.n_ask > 0 and levels[book.bid0].price >= levels[book.ask0].price:
+    if book.n_bid > 0 and book.n_ask > 0 and level_at(levels, book.bid0).price >= level_at(levels, book.ask0).price:
         book.crossed += 1
         if book.crossed_since_ns == 0:
             book.crossed_since_ns = now

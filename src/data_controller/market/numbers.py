@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_controller.kernels import kernel
-from data_controller.market._words import bit_length, store_word
+from data_controller.market._words import bit_length, load_byte, store_byte, store_word
 
 MAX_SCALE = 22
 MAX_DIGITS = 18
@@ -36,32 +36,33 @@ TEXT_SPACE = 56
 
 
 @kernel
-def scan_number(data: Any, p: Any, end: Any) -> Any:
-    """The JSON number at `data[p:end]`: (next, digits, scale, flags, negative); next is -1 where there is none.
+def scan_number(p: Any, end: Any) -> Any:
+    """The JSON number between addresses `p` and `end`: (next, digits, scale, flags, negative).
 
-    flags are EXPONENT, INEXACT and ABSURD. A zero has scale as written; `-0` is negative.
+    `next` is the address behind it, -1 where there is none; flags are EXPONENT, INEXACT and ABSURD. A zero keeps its
+    scale; `-0` is negative.
     """
     negative = False
-    if p < end and data[p] == 45:
+    if p < end and load_byte(p) == 45:
         negative = True
         p += 1
     first = p
     digits = np.int64(0)
     while p < end:
-        c = np.int64(data[p]) - 48
+        c = load_byte(p) - 48
         if c < 0 or c > 9:
             break
         digits = digits * 10 + c
         p += 1
     whole = p - first
-    if whole == 0 or (whole > 1 and data[first] == 48):
+    if whole == 0 or (whole > 1 and load_byte(first) == 48):
         return np.int64(-1), np.int64(0), np.int64(0), np.int64(0), negative
     scale = np.int64(0)
-    if p < end and data[p] == 46:
+    if p < end and load_byte(p) == 46:
         p += 1
         point = p
         while p < end:
-            c = np.int64(data[p]) - 48
+            c = load_byte(p) - 48
             if c < 0 or c > 9:
                 break
             digits = digits * 10 + c
@@ -70,31 +71,31 @@ def scan_number(data: Any, p: Any, end: Any) -> Any:
         if scale == 0:
             return np.int64(-1), np.int64(0), np.int64(0), np.int64(0), negative
     flags = np.int64(0)
-    exponent_follows = p < end and (data[p] == 101 or data[p] == 69)
+    exponent_follows = p < end and (load_byte(p) == 101 or load_byte(p) == 69)
     if whole + scale <= MAX_DIGITS and not exponent_follows:
         return np.int64(p), digits, scale, flags, negative
-    return _scan_unusual(data, first, p, end, digits, whole, scale, negative)
+    return _scan_unusual(first, p, end, digits, whole, scale, negative)
 
 
 @kernel
-def _scan_unusual(data: Any, first: Any, p: Any, end: Any, digits: Any, whole: Any, scale: Any, negative: Any) -> Any:
+def _scan_unusual(first: Any, p: Any, end: Any, digits: Any, whole: Any, scale: Any, negative: Any) -> Any:
     """The rest of `scan_number` where the number is long or has an exponent."""
     flags = np.int64(0)
     significant = np.int64(0)
     for q in range(first, p):
-        if data[q] != 46 and (significant > 0 or data[q] != 48):
+        if load_byte(q) != 46 and (significant > 0 or load_byte(q) != 48):
             significant += 1
     exponent = np.int64(0)
-    if p < end and (data[p] == 101 or data[p] == 69):
+    if p < end and (load_byte(p) == 101 or load_byte(p) == 69):
         p += 1
         down = False
-        if p < end and (data[p] == 43 or data[p] == 45):
-            down = data[p] == 45
+        if p < end and (load_byte(p) == 43 or load_byte(p) == 45):
+            down = load_byte(p) == 45
             p += 1
         begin = p
-        while p < end and data[p] >= 48 and data[p] <= 57:
+        while p < end and load_byte(p) >= 48 and load_byte(p) <= 57:
             if exponent < 100_000:
-                exponent = exponent * 10 + (np.int64(data[p]) - 48)
+                exponent = exponent * 10 + (load_byte(p) - 48)
             p += 1
         if p == begin:
             return np.int64(-1), np.int64(0), np.int64(0), np.int64(0), negative
@@ -102,7 +103,8 @@ def _scan_unusual(data: Any, first: Any, p: Any, end: Any, digits: Any, whole: A
             exponent = -exponent
             flags |= EXPONENT
     if significant == 0:
-        return np.int64(p), np.int64(0), np.int64(0), np.int64(0), negative
+        zeros = scale if exponent == 0 and scale <= MAX_SCALE else np.int64(0)
+        return np.int64(p), np.int64(0), zeros, np.int64(0), negative
     magnitude = significant - scale + exponent
     if magnitude > MAX_DIGITS:
         return np.int64(p), np.int64(0), np.int64(0), flags | ABSURD, negative
@@ -118,24 +120,24 @@ def _scan_unusual(data: Any, first: Any, p: Any, end: Any, digits: Any, whole: A
 
 
 @kernel
-def scan_integer(data: Any, p: Any, end: Any) -> Any:
-    """The JSON integer at `data[p:end]`: (next, value); next is -1 where there is none of at most 18 digits."""
+def scan_integer(p: Any, end: Any) -> Any:
+    """The JSON integer between addresses `p` and `end`: (next, value); next is -1 where there is none of 18 digits."""
     negative = False
-    if p < end and data[p] == 45:
+    if p < end and load_byte(p) == 45:
         negative = True
         p += 1
     first = p
     value = np.int64(0)
     while p < end:
-        c = np.int64(data[p]) - 48
+        c = load_byte(p) - 48
         if c < 0 or c > 9:
             break
         value = value * 10 + c
         p += 1
     length = p - first
-    if length == 0 or length > MAX_DIGITS or (length > 1 and data[first] == 48):
+    if length == 0 or length > MAX_DIGITS or (length > 1 and load_byte(first) == 48):
         return np.int64(-1), np.int64(0)
-    if p < end and (data[p] == 46 or data[p] == 101 or data[p] == 69):
+    if p < end and (load_byte(p) == 46 or load_byte(p) == 101 or load_byte(p) == 69):
         return np.int64(-1), np.int64(0)
     if negative:
         value = -value
@@ -152,7 +154,8 @@ def to_float(digits: Any, scale: Any) -> Any:
 def count_digits(digits: Any) -> Any:
     """Decimal digits of a non-negative number below 10**18; 1 for 0."""
     # 1233 / 4096 is log10(2) from above, near enough for 60 bits: the guess is right or one too small.
-    guess = (bit_length(np.uint64(digits | 1)) * 1233) >> 12
+    digits |= 1
+    guess = (bit_length(np.uint64(digits)) * 1233) >> 12
     return guess + (1 if digits >= _TENS[guess] else 0)
 
 
@@ -171,77 +174,72 @@ def _eight(value: Any) -> Any:
 
 @kernel
 def _window(high: Any, low: Any, at: Any) -> Any:
-    """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; zeros behind them."""
-    if at >= 8:
-        return low >> np.uint64(8 * at - 64)
-    shift = np.uint64(8 * at)
-    return (high >> shift) | ((low << np.uint64(1)) << (np.uint64(63) - shift))
+    """Bytes `at` to `at + 8` of the 16 bytes `high`, `low`; anything behind them."""
+    first = low if at >= 8 else high
+    second = np.uint64(0) if at >= 8 else low
+    shift = np.uint64(8 * at & 63)
+    return (first >> shift) | ((second << np.uint64(1)) << (np.uint64(63) - shift))
 
 
 @kernel
-def write_number(out: Any, p: Any, digits: Any, scale: Any, exponent: Any) -> Any:
-    """Write the number's wire text at `out[p]`; returns the index behind it.
+def write_number(p: Any, digits: Any, scale: Any, exponent: Any) -> Any:
+    """Write the number's wire text at address `p`; returns the address behind it.
 
     Exponent text is JavaScript's: `1.5e-7`. Bytes up to `p + TEXT_SPACE` may be overwritten.
     """
     n = count_digits(digits)
     if exponent != 0 or n > 16 or scale > 15:
-        return _write_unusual(out, p, digits, scale, exponent, n)
+        return _write_unusual(p, digits, scale, exponent, n)
+    # No branch depends on the number from here on: lengths are as good as random, and a wrong guess costs more than
+    # the stores that nobody needed.
     value = np.uint64(digits)
-    high: Any = _ZEROS
-    if n > 8:
-        upper = value // np.uint64(100_000_000)
-        value -= upper * np.uint64(100_000_000)
-        high = _eight(upper)
-    low = _eight(value)
+    upper = value // np.uint64(100_000_000)
+    high = _eight(upper)
+    low = _eight(value - upper * np.uint64(100_000_000))
     whole = max(n - scale, 1)
     point = 16 - scale
-    store_word(out, np.int64(p), _window(high, low, point - whole))
-    if whole > 8:
-        store_word(out, np.int64(p + 8), _window(high, low, point - whole + 8))
+    store_word(p, _window(high, low, point - whole))
+    store_word(p + 8, _window(high, low, point - whole + 8))
     p += whole
-    if scale == 0:
-        return p
-    out[p] = 46
-    p += 1
-    store_word(out, np.int64(p), _window(high, low, point))
-    if scale > 8:
-        store_word(out, np.int64(p + 8), _window(high, low, point + 8))
+    store_byte(p, 46)
+    p += np.int64(scale > 0)
+    store_word(p, _window(high, low, point))
+    store_word(p + 8, _window(high, low, point + 8))
     return p + scale
 
 
 @kernel
-def _write_unusual(out: Any, p: Any, digits: Any, scale: Any, exponent: Any, n: Any) -> Any:
+def _write_unusual(p: Any, digits: Any, scale: Any, exponent: Any, n: Any) -> Any:
     """`write_number` digit by digit: exponents, more than 16 digits, tiny units."""
     shift = n - 1 - scale
     if exponent != 0:
         if n == 1:
-            out[p] = 48 + digits
+            store_byte(p, 48 + digits)
             p += 1
         else:
             for k in range(n, 1, -1):
-                out[p + k] = 48 + digits % 10
+                store_byte(p + k, 48 + digits % 10)
                 digits //= 10
-            out[p] = 48 + digits
-            out[p + 1] = 46
+            store_byte(p, 48 + digits)
+            store_byte(p + 1, 46)
             p += n + 1
-        out[p] = 101
-        out[p + 1] = 45
+        store_byte(p, 101)
+        store_byte(p + 1, 45)
         p += 2
         shift = -shift
         if shift >= 10:
-            out[p] = 48 + shift // 10
+            store_byte(p, 48 + shift // 10)
             p += 1
-        out[p] = 48 + shift % 10
+        store_byte(p, 48 + shift % 10)
         return p + 1
     whole = max(n - scale, 1)
     length = whole + scale
     if scale > 0:
         for k in range(length, whole, -1):
-            out[p + k] = 48 + digits % 10
+            store_byte(p + k, 48 + digits % 10)
             digits //= 10
-        out[p + whole] = 46
+        store_byte(p + whole, 46)
     for k in range(whole - 1, -1, -1):
-        out[p + k] = 48 + digits % 10
+        store_byte(p + k, 48 + digits % 10)
         digits //= 10
     return p + length + (1 if scale > 0 else 0)

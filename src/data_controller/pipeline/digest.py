@@ -24,18 +24,21 @@ class Digest:
 
     def add(self, array: NDArray[Any], rows: int) -> None:
         """Append the bytes of C-contiguous `array` as `rows` rows."""
-        size = array.nbytes
-        if size == 0:
-            self.rows += rows
-            return
-        if self._filled + size > _BUFFER_BYTES:
-            self._flush()
-        if size > _BUFFER_BYTES:
-            self._sha.update(array.view(np.uint8).data if array.ndim == 1 else array.tobytes())
-        else:
-            self._buffer[self._filled : self._filled + size] = array.reshape(-1).view(np.uint8)
-            self._filled += size
+        self.add_bytes(array.reshape(-1).view(np.uint8), rows)
+
+    def add_bytes(self, array: NDArray[np.uint8], rows: int) -> None:
+        """Append bytes [n] as `rows` rows."""
         self.rows += rows
+        size = len(array)
+        filled = self._filled
+        if filled + size > _BUFFER_BYTES:
+            self._flush()
+            filled = 0
+            if size > _BUFFER_BYTES:
+                self._sha.update(array.data)
+                return
+        self._buffer[filled : filled + size] = array
+        self._filled = filled + size
 
     def add_int(self, value: int) -> None:
         """Append one 64-bit integer, little-endian; counts as no row."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
 from data_controller.kernels import kernel
 from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, TRADE, apply_row
+from data_controller.market.rows import Flag
 from data_controller.trading.watch import touched
 
 ROUTE = np.dtype(
@@ -17,9 +18,14 @@ ROUTE = np.dtype(
         ("instrument", "<i4"),  # row of the instrument table
         ("primary", "u1"),  # 1: the book that features and trading of the instrument read
         ("zero", "u1", (3,)),
+        ("rows", "<i8"),
+        ("messages", "<i8"),  # rows that end a message
     ]
 )
 """Where the rows of a channel go, by channel row."""
+
+_LAST = int(Flag.LAST)
+assert _LAST == 1, "messages are counted by adding the flag"
 
 DONE = 0
 STOP_CONTROL = 1  # a CONTROL row was applied
@@ -35,14 +41,17 @@ def run(
     books: NDArray[np.void],
     levels: NDArray[np.void],
     index: NDArray[np.void],
-    scratch: NDArray[np.void],
+    scratch: NDArray[np.uint8],
     routes: NDArray[np.void],
     acc: NDArray[np.void],
     feature_params: NDArray[np.void],
     watch: NDArray[np.void],
 ) -> Any:
-    """Apply rows `lo..hi`; returns (next row, why it stopped, detail). The row before `next` is the one that stopped it."""
+    """Apply rows `lo..hi`; returns (next row, why it stopped, detail). The row before `next` stopped it."""
     for r in range(lo, hi):
+        if rows[r].channel >= 0:
+            routes[rows[r].channel].rows += 1
+            routes[rows[r].channel].messages += rows[r].flags & _LAST
         code = apply_row(rows, r, books, levels, index, scratch)
         if code == BOOK_CHANGED:
             c = rows[r].channel

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.actions import Action, Tell
+from data_controller.actions import Action, Predict, Tell
 from data_controller.exchanges.protocols import Decoder, Rows, Subscriptions
 from data_controller.features.accumulate import on_break
 from data_controller.features.closing import invalidate
@@ -18,6 +18,7 @@ from data_controller.features.state import FeatureState
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.proof import refresh
+from data_controller.market.rows import EVENT
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
 from data_controller.pipeline.digest import Digests
@@ -25,7 +26,7 @@ from data_controller.pipeline.loop import STOP_BROKE, STOP_CONTROL, STOP_WATCH, 
 from data_controller.pipeline.routes import Routes
 from data_controller.pipeline.setup import Setup
 from data_controller.pipeline.tick import Ticks
-from data_controller.records import Answer, Batch, Command, Kind, Pulse, Start
+from data_controller.records import CAPTURE_ENDS, ENGINE_STOPS, Answer, Batch, Command, Kind, Pulse, Start
 from data_controller.trading.rows import State
 from data_controller.trading.trader import Trader
 
@@ -34,6 +35,29 @@ CONNECTIONS_PER_VENUE = 256
 
 MAX_SILENCE_NS = 6 * 3600 * SECOND_NS
 """After a longer hole in the records the grid starts anew: no window reaches across it."""
+
+COUNTERS = (
+    "frames",
+    "events",
+    "ticks",
+    "feature_rows",
+    "predictions",
+    "predictions_differ",
+    "decisions",
+    "controls",
+    "breaks",
+    "starts",
+    "bad_records",
+    "late_answers",
+)
+
+Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
+
+# Members of an enum are slow to name, and every record is compared.
+_START, _OPENED, _CLOSED, _FRAME = int(Kind.START), int(Kind.OPENED), int(Kind.CLOSED), int(Kind.FRAME)
+_PULSE, _ANSWER, _COMMAND = int(Kind.PULSE), int(Kind.ANSWER), int(Kind.COMMAND)
+
+_ORDERLY = (ENGINE_STOPS.encode(), CAPTURE_ENDS.encode())
 
 _pulse = msgspec.json.Decoder(Pulse).decode
 _start = msgspec.json.Decoder(Start).decode
@@ -45,17 +69,18 @@ class Pipeline:
     """Records in, actions out.
 
     `configure(start)` gives the Setup for a START record; a later START begins anew (the digests and `totals` go on).
-    A tick's features are computed in slices: `pending` says that `work()` has something to do; `advance()` finishes it
-    before anything that the slices read can change. Raises nothing on bad frames; a START that cannot be configured does.
+    A tick's features are computed in slices: `pending`: `work()` has something to do; `advance()` finishes them
+    before anything that they read can change. `recompute(question)` gives the outputs and validity that replay
+    digests and compares in place of a recorded answer. Bad frames raise nothing; a START that cannot be set up does.
     """
 
-    def __init__(self, configure: Callable[[Start], Setup]) -> None:
+    def __init__(self, configure: Callable[[Start], Setup], recompute: Recompute | None = None) -> None:
         self._configure = configure
+        self._recompute = recompute
         self.digests = Digests()
-        names = ("frames", "events", "ticks", "feature_rows", "predictions", "predictions_differ", "decisions")
-        names += ("controls", "breaks", "starts", "bad_records", "late_answers")
-        self.counters: dict[str, int] = dict.fromkeys(names, 0)
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.rows = Rows()
+        self._row_bytes = self.rows.array.view(np.uint8)
         self.setup: Setup | None = None  # None until the first START
         self.tables = Tables()
         self.decoders: list[Decoder] = []
@@ -73,11 +98,15 @@ class Pipeline:
         self._second_end_ns = 0
         self._seq = 0  # the record being consumed
         self._actions: list[Action] = []
-        self._recomputed: dict[int, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
+        self._proofs_at_end: NDArray[np.uint8] | None = None
+        self._batch: Batch | None = None
+        self._hi = 0
+        self._tick_begun_ns = 0
         self._past: dict[str, int] = {}
 
     def advance(self, batch: Batch, lo: int, hi: int) -> list[Action]:
         """Consume records `lo..hi` of `batch` and return what is to be done, in order."""
+        self._batch, self._hi = batch, hi
         while lo < hi:
             end = hi
             if self._second_end_ns and batch.recv_ns[hi - 1] > self._second_end_ns:
@@ -94,9 +123,16 @@ class Pipeline:
             self._work, self.pending = None, False
         return self._drain()
 
-    def recomputed(self, tick_ns: int, outputs: NDArray[np.float32], valid: NDArray[np.uint8]) -> None:
-        """Give the prediction that replay recomputed: it is digested and compared, the recorded one acts."""
-        self._recomputed[tick_ns] = (outputs, valid)
+    def wire_numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
+        """The venues' own numbers of records `lo..hi` of the batch last advanced over, 0 where a record has none."""
+        if len(self.decoders) == 1:
+            return self.decoders[0].wire_seq[lo:hi]
+        numbers = np.zeros(hi - lo, np.int64)
+        if self._batch is not None:
+            venue = self._batch.conn[lo:hi] // CONNECTIONS_PER_VENUE
+            for row, decoder in enumerate(self.decoders):
+                numbers[venue == row] = decoder.wire_seq[lo:hi][venue == row]
+        return numbers
 
     def totals(self) -> dict[str, int]:
         """What rooms count per engine start, summed over all starts seen."""
@@ -121,8 +157,8 @@ class Pipeline:
     # records
 
     def _consume(self, batch: Batch, lo: int, end: int) -> int:
-        kind = batch.kind[lo]
-        if kind == Kind.FRAME:
+        kind = int(batch.kind[lo])
+        if kind == _FRAME:
             venue = int(batch.conn[lo]) // CONNECTIONS_PER_VENUE
             if not 0 <= venue < len(self.decoders):
                 self.counters["bad_records"] += 1
@@ -142,19 +178,31 @@ class Pipeline:
         if self.setup is not None and self.trader.next_due_ns < now_ns:
             self._pass_time(now_ns)
         self._seq = batch.first_seq + lo
-        if kind == Kind.START:
+        if kind == _START:
             self._on_start(_start(batch.payload(lo)))
         elif self.setup is None:
             self.counters["bad_records"] += 1
-        elif kind == Kind.PULSE:
+        elif kind == _PULSE:
             self._on_pulse(batch.payload(lo))
-        elif kind == Kind.ANSWER:
+        elif kind == _ANSWER:
             self._on_answer(_answer(batch.payload(lo)))
-        elif kind == Kind.OPENED or kind == Kind.CLOSED:
-            self._on_connection(int(batch.conn[lo]), kind == Kind.OPENED)
-        elif kind == Kind.COMMAND:
+        elif kind in (_OPENED, _CLOSED):
+            self._note_end(kind == _CLOSED and batch.payload(lo) in _ORDERLY)
+            self._on_connection(int(batch.conn[lo]), kind == _OPENED)
+        elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
         return lo + 1
+
+    def _note_end(self, orderly: bool) -> None:
+        """Remember how far books were proved when a run began to close its connections in order."""
+        if not orderly:
+            self._proofs_at_end = None
+        elif self._proofs_at_end is None:
+            self._proofs_at_end = self.books.books["proof"].copy()
+
+    def proofs(self) -> NDArray[np.uint8]:
+        """Proof by channel row: now, or as it was before the run closed its connections."""
+        return self.books.books["proof"] if self._proofs_at_end is None else self._proofs_at_end
 
     def _tell_side_rows(self, decoder: Decoder) -> None:
         for table, rows in decoder.side_rows.items():
@@ -180,16 +228,15 @@ class Pipeline:
         if len(self.tables.channels) != self.routes.channels:
             self._grow()
         array, hi = self.rows.array, self.rows.stop
-        self.digests.events.add(array[:hi], hi)
+        self.digests.events.add_bytes(self._row_bytes[: hi * EVENT.itemsize], hi)
         self.counters["events"] += hi
         books, features, lo = self.books, self.features, 0
         while lo < hi:
             end = hi
             due_ns = self.trader.next_due_ns
-            if array[hi - 1]["recv_ns"] > due_ns:
+            if self.now_ns > due_ns:  # the last row may be later: look
                 end = first_row_later(array, lo, hi, due_ns)
                 if end == lo:
-                    self._seq = int(array[lo]["seq"])
                     self._pass_time(int(array[lo]["recv_ns"]))
                     continue
             lo, why, detail = run(
@@ -207,7 +254,6 @@ class Pipeline:
             )
             if why:
                 self._stopped(array[lo - 1], why, detail)
-        self._seq = int(array[hi - 1]["seq"]) if hi else self._seq
 
     def _stopped(self, row: np.void, why: int, detail: int) -> None:
         """The loop came upon something that wants Python; `row` is applied."""
@@ -273,10 +319,17 @@ class Pipeline:
                 return
             if due_ns <= self._second_end_ns:
                 books = self.books
-                rows = self.trader.on_time(self._seq, due_ns, books.books, self.routes.primary, books.levels)
+                rows = self.trader.on_time(
+                    self._reached_by(due_ns), due_ns, books.books, self.routes.primary, books.levels
+                )
                 self._after_trading(rows)
             else:
                 self._close_second()
+
+    def _reached_by(self, at_ns: int) -> int:
+        """The record by which `at_ns` was reached: the first later one, whatever batch it came in."""
+        assert self._batch is not None
+        return self._batch.first_seq + int(first_later(self._batch.recv_ns, 0, self._hi, at_ns))
 
     def _close_second(self) -> None:
         end_ns = self._second_end_ns
@@ -288,6 +341,7 @@ class Pipeline:
         if end_ns // SECOND_NS % self._setup.features.grid_interval_s == 0:
             self.counters["ticks"] += 1
             self.counters["feature_rows"] += len(self.routes.primary)
+            self._tick_begun_ns = end_ns
             self._work = self.ticks.begin(end_ns, self.books, self.routes.primary, self._actions)
             self.pending = True
 
@@ -319,7 +373,7 @@ class Pipeline:
         self.trader.restore(start.restored.get("trader") or {})
         self.ticks = Ticks(self.features, self.digests, setup.window)
         self.routes = Routes()
-        self._recomputed.clear()
+        self._proofs_at_end = None
         self.latched = str(start.restored.get("latch") or "")
         self.vitals = Pulse()
         self._set_mode()
@@ -383,7 +437,12 @@ class Pipeline:
     def _on_answer(self, answer: Answer) -> None:
         outputs = np.frombuffer(answer.outputs, "<f4").reshape(answer.shape)
         valid = np.frombuffer(answer.valid, np.uint8)
-        shown, shown_valid = self._recomputed.pop(answer.tick_ns, (outputs, valid))
+        shown, shown_valid = outputs, valid
+        timely = answer.tick_ns == self._tick_begun_ns and len(valid) == len(self.tables.instruments)
+        if timely:
+            self._finish()
+            if self._recompute is not None:
+                shown, shown_valid = self._recompute(self.ticks.question)
         if shown.tobytes() != answer.outputs or shown_valid.tobytes() != answer.valid:
             self.counters["predictions_differ"] += 1
         predictions = self.digests.predictions
@@ -391,14 +450,14 @@ class Pipeline:
         predictions.add(np.ascontiguousarray(shown), len(shown))
         predictions.add(np.ascontiguousarray(shown_valid), 0)
         self.counters["predictions"] += len(valid)
+        self._actions.append(Tell("predictions", (answer, outputs, valid)))
         self.answered_tick_ns = answer.tick_ns
-        ticks, n = self.ticks, len(self.tables.instruments)
-        if ticks.tick_ns != answer.tick_ns or len(valid) != n:
-            # A newer tick is complete, or an instrument came since: the answer is of a market that is gone.
+        if not timely:
+            # A newer tick has begun, or an instrument came since: the answer is of a market that is gone.
             self.counters["late_answers"] += 1
             return
         needed = self._setup.needed
-        asked = ticks.valid if needed is None else ticks.valid[:, needed != 0]
+        asked = self.ticks.valid if needed is None else self.ticks.valid[:, needed != 0]
         books = self.books
         rows = self.trader.on_answer(
             self._seq,
@@ -406,7 +465,7 @@ class Pipeline:
             answer.tick_ns,
             outputs,
             valid,
-            asked.all(axis=1).astype(np.uint8),
+            np.all(asked, axis=1).view(np.uint8),
             books.books,
             self.routes.primary,
             books.levels,

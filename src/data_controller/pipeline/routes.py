@@ -20,7 +20,9 @@ class Routes:
     def ensure(self, tables: Tables) -> None:
         """Take in the rows that `tables` gained."""
         self.channels = len(tables.channels)
-        self.array = np.zeros(self.channels, ROUTE)
+        old, self.array = self.array, np.zeros(self.channels, ROUTE)
+        self.array["rows"][: len(old)] = old["rows"]
+        self.array["messages"][: len(old)] = old["messages"]
         self.array["instrument"] = tables.channel_instrument
         self.primary = np.full(len(tables.instruments), -1, np.int32)
         self._row = {f"{i.venue}:{i.symbol}": row for row, i in enumerate(tables.instruments)}
@@ -33,9 +35,7 @@ class Routes:
             if instrument not in best or rank < best[instrument]:
                 best[instrument] = rank
                 self.primary[instrument] = row
-        for row in self.primary:
-            if row >= 0:
-                self.array["primary"][row] = 1
+        self.array["primary"][self.primary[self.primary >= 0]] = 1
 
     def instrument_named(self, name: str) -> int:
         """Row of the instrument `venue:symbol`, -1 where it is not (yet) known."""

@@ -30,7 +30,7 @@ class Ticks:
 
     def __init__(self, features: FeatureState, digests: Digests, window: int) -> None:
         self.features = features
-        self.tick_ns = 0  # the last tick whose features are complete
+        self.question: Predict  # of the last tick whose features are complete
         self.values: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of that tick, [instruments, features]
         self.valid: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
         self._digests = digests
@@ -46,7 +46,7 @@ class Ticks:
         close_all(f.acc, f.bins, f.hist, end_ns // SECOND_NS - 1, books.books, primary, books.levels, f.params)
 
     def begin(self, tick_ns: int, books: Books, primary: NDArray[np.int32], actions: list[Action]) -> Iterator[None]:
-        """Observe the books as they stand at `tick_ns`; returns the slices still to do. `actions` takes what they want."""
+        """Observe the books as they stand at `tick_ns`; returns the slices still to do, which append to `actions`."""
         f = self.features
         observe_all(f.obs, books.books, primary, books.levels, f.acc, tick_ns, f.params)
         if len(self._head) != len(books.books):
@@ -65,12 +65,12 @@ class Ticks:
             compute_all(f.bins, f.hist, f.obs, first, stop, second, f.params, f.values, f.valid)
             yield
         self.values, self.valid = f.values[:instruments].copy(), f.valid[:instruments].copy()
-        self.tick_ns = tick_ns
         features = self._digests.features
         features.add_int(tick_ns)
         features.add(self.values, instruments)
         features.add(self.valid, 0)
-        actions.append(Predict(tick_ns, *self._windows()))
+        self.question = Predict(tick_ns, *self._windows())
+        actions.append(self.question)
         yield
         actions.append(Tell("features", (tick_ns, f.obs["mid"][:instruments].copy(), self.values, self.valid)))
         yield

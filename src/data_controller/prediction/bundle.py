@@ -214,7 +214,7 @@ def _manifest(directory: Path, text: bytes) -> Manifest:
     path = directory / MANIFEST
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(
             f"expected a bundle manifest in {path}, was: {error}; the file is damaged or foreign"
         ) from error
@@ -238,7 +238,8 @@ def _manifest(directory: Path, text: bytes) -> Manifest:
             raise BundleError(f"expected {len(manifest.columns)} values in `{name}`, was {len(values)} ({path})")
         if name == "log":
             continue
-        array = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):
+            array = np.asarray(values, np.float32)
         if not np.isfinite(array).all() or (name != "centre" and (array <= 0).any()):
             raise BundleError(f"expected finite{' positive' if name != 'centre' else ''} numbers in `{name}` ({path})")
     return manifest
@@ -262,7 +263,7 @@ def _check_catalogue(directory: Path, manifest: Manifest, catalogue_hash: str, c
 def _tensors(path: Path, data: bytes, expected: dict[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
     try:
         tensors = safetensors.numpy.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"expected safetensors in {path}, was: {error}; the file is damaged or foreign") from error
     if set(tensors) != set(expected):
         raise BundleError(f"expected tensors {', '.join(sorted(expected))}, was {', '.join(sorted(tensors))} ({path})")
@@ -278,7 +279,7 @@ def _tensors(path: Path, data: bytes, expected: dict[str, tuple[str, tuple[int, 
 def _golden(directory: Path, manifest: Manifest, data: bytes) -> Golden:
     try:
         n = len(safetensors.numpy.load(data).get("usable", ()))
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError):
         n = 0
     shape = (n, manifest.window, len(manifest.columns))
     tensors = _tensors(

@@ -1,1 +1,1 @@
-"""An exchange of its own process that speaks Bitfinex's protocol, with faults on command: a second reading of its documents."""
+"""An exchange in a process of its own: a second reading of Bitfinex's documents, with faults on command."""

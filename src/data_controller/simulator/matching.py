@@ -10,7 +10,7 @@ from typing import Any
 
 from data_controller.kernels import kernel
 from data_controller.simulator.numbers import TU_DELAY_NS, below
-from data_controller.simulator.state import ASK, BID, CANDLES, ORDERS_MAX, PENDING, TAPE
+from data_controller.simulator.state import ASK, BID, CANDLES, ORDERS_MAX, PENDING, TAPE, ZERO
 
 
 @kernel
@@ -174,7 +174,7 @@ def take(state: Any, i: int, buys: bool, amount: int, limit_k: int) -> int:
             break
         fill = min(amount, maker.amount)
         k = key_of(maker.key, side)
-        reduce_order(state, i, side, 0, fill)
+        reduce_order(state, i, side, ZERO, fill)
         record_trade(state, i, k, fill if buys else -fill)
         amount -= fill
         fills += 1

@@ -53,20 +53,24 @@ class Session:
 
     def receive(self, text: str | bytes) -> list[bytes]:
         """Take one message of the client; returns the frames that wait, answers included."""
+        self.handle(text)
+        return self._bytes()
+
+    def handle(self, text: str | bytes) -> None:
+        """Take one message of the client; what it causes waits in the queue."""
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             self._say({"event": "error", "msg": "Unknown event", "code": UNKNOWN_EVENT})
-            return self._bytes()
+            return
         verb = message.get("event")
         handler = self._verbs.get(verb) if isinstance(verb, str) else None
         if handler is None:
             self._fail(message, UNKNOWN_EVENT, "event: invalid")
         else:
             handler(message)
-        return self._bytes()
 
     def poll(self, now_ns: int) -> list[bytes]:
         """Run the market on to `now_ns`; returns the frames that wait."""

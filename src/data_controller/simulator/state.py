@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,14 @@ WINDOW_MAX = 250
 LATENT_ROWS = 1 << 14
 """Seconds of the latent drift remembered: four and a half hours."""
 
-BID, ASK = 0, 1
+
+def constant(number: int) -> int:
+    """An int that numba does not take for a literal: a function is compiled again for each literal it is given."""
+    return cast(int, np.int64(number))
+
+
+BID, ASK = constant(0), constant(1)
+ZERO = constant(0)
 
 ORDER = np.dtype([("key", "<i8"), ("amount", "<i8"), ("id", "<i8")])
 """A resting order; `key` is the grid price, negated for bids, so that small keys are best on both sides."""
@@ -52,18 +59,19 @@ PENDING_TU = np.dtype(
     [("due_ns", "<i8"), ("instrument", "<i8"), ("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")]
 )
 
+# One integer type throughout, so that each kernel compiles for one signature only.
 CHANNEL = np.dtype(
     [
-        ("active", "<u1"),
-        ("kind", "<u1"),  # BOOK ... CANDLES_KIND
-        ("precision", "<u1"),  # 0..4, RAW
-        ("slow", "<u1"),  # frequency F1: at most one burst every two seconds
-        ("muted", "<u1"),  # 1: nothing but heartbeats is sent
-        ("dirty", "<u1"),  # something changed since the last burst
-        ("conn", "<i4"),
-        ("instrument", "<i4"),
-        ("length", "<i4"),
-        ("since_check", "<i4"),  # book messages since the last checksum
+        ("active", "<i8"),
+        ("kind", "<i8"),  # BOOK ... CANDLES_KIND
+        ("precision", "<i8"),  # 0..4, RAW
+        ("slow", "<i8"),  # frequency F1: at most one burst every two seconds
+        ("muted", "<i8"),  # 1: nothing but heartbeats is sent
+        ("dirty", "<i8"),  # something changed since the last burst
+        ("conn", "<i8"),
+        ("instrument", "<i8"),
+        ("length", "<i8"),
+        ("since_check", "<i8"),  # book messages since the last checksum
         ("chan_id", "<i8"),
         ("sent_ns", "<i8"),  # last message of any kind
     ]
@@ -99,7 +107,7 @@ CLOCK = np.dtype(
 
 FRAME = np.dtype([("end", "<i8"), ("ns", "<i8"), ("seq", "<i8"), ("conn", "<i4"), ("row", "<i4"), ("kind", "<i4")])
 """A frame in the arena: where it ends, when it was made, its sequence (0: unnumbered), whose it is, what it is."""
-SNAPSHOT, UPDATE, TE, TU, CHECK, HEARTBEAT, EVENT, OTHER = 1, 2, 3, 4, 5, 6, 7, 8
+SNAPSHOT, UPDATE, TE, TU, CHECK, HEARTBEAT, EVENT, OTHER = (constant(n) for n in range(1, 9))
 KIND_NAMES = {
     SNAPSHOT: "snapshot",
     UPDATE: "update",
@@ -130,7 +138,7 @@ class State(NamedTuple):
     channels: NDArray[np.void]  # [rows] CHANNEL
     windows: NDArray[np.void]  # [rows, 2, WINDOW_MAX] LEVEL: what the client was last told
     n_windows: NDArray[np.int64]  # [rows, 2]
-    by_instrument: NDArray[np.int32]  # [instruments, CHANNELS_PER_INSTRUMENT] channel rows
+    by_instrument: NDArray[np.int64]  # [instruments, CHANNELS_PER_INSTRUMENT] channel rows
     n_by_instrument: NDArray[np.int64]  # [instruments]
     connections: NDArray[np.void]  # [slots] CONNECTION
     fresh: NDArray[np.void]  # [2, WINDOW_MAX] LEVEL, scratch
@@ -156,7 +164,7 @@ def allocate(instruments: int, rows: int, slots: int, frames: int, data: int) ->
         channels=np.zeros(rows, CHANNEL),
         windows=np.zeros((rows, 2, WINDOW_MAX), LEVEL),
         n_windows=np.zeros((rows, 2), np.int64),
-        by_instrument=np.zeros((instruments, CHANNELS_PER_INSTRUMENT), np.int32),
+        by_instrument=np.zeros((instruments, CHANNELS_PER_INSTRUMENT), np.int64),
         n_by_instrument=np.zeros(instruments, np.int64),
         connections=np.zeros(slots, CONNECTION),
         fresh=np.zeros((2, WINDOW_MAX), LEVEL),

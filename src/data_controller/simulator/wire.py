@@ -12,6 +12,7 @@ from data_controller.simulator.matching import key_of
 from data_controller.simulator.numbers import AMOUNT_EXPONENT, coarse, exponent, mantissa, write_int, write_number
 from data_controller.simulator.state import (
     ASK,
+    BID,
     BOOK,
     CHECK,
     HEARTBEAT,
@@ -25,6 +26,7 @@ from data_controller.simulator.state import (
     TRADES,
     TU,
     UPDATE,
+    ZERO,
 )
 
 FRAME_MAX = 1 << 15
@@ -223,8 +225,8 @@ def update_book(state: Any, row: int) -> None:
     """Send what changed in a channel's window since the last burst: what left it first, then what is new or other."""
     channel = state.channels[row]
     raw = channel.precision == RAW
-    n0 = look(state, row, 0)
-    n1 = look(state, row, 1)
+    n0 = look(state, row, BID)
+    n1 = look(state, row, ASK)
     sent = 0
     for changes in range(2):
         for side in range(2):
@@ -243,7 +245,7 @@ def update_book(state: Any, row: int) -> None:
                 if old:
                     if changes == 0 and not (raw and holds(view, n, was[a].count)):
                         pos = begin(state, row)
-                        pos = write_entry(state.data, pos, raw, was[a].key, was[a].count, 0, side)
+                        pos = write_entry(state.data, pos, raw, was[a].key, was[a].count, ZERO, side)
                         finish(state, row, UPDATE, pos)
                         sent += 1
                     a += 1
@@ -282,11 +284,11 @@ def send_check(state: Any, row: int) -> None:
 
 
 @kernel
-def checksum(state: Any, row: int) -> int:
+def checksum(state: Any, row: int) -> Any:
     """CRC-32 over the best 25 entries a side of a channel's window, as the exchange's documents have it."""
     raw = state.channels[row].precision == RAW
     buf = state.scratch
-    pos = 0
+    pos = ZERO
     for j in range(CHECKSUM_LEVELS):
         for side in range(2):
             if j >= state.n_windows[row, side]:
@@ -345,8 +347,8 @@ def send_snapshot(state: Any, row: int) -> None:
     first = True
     if channel.kind == BOOK:
         raw = channel.precision == RAW
-        n0 = look(state, row, 0)
-        n1 = look(state, row, 1)
+        n0 = look(state, row, BID)
+        n1 = look(state, row, ASK)
         settle(state, row, n0, n1)
         for side in range(2):
             for j in range(state.n_windows[row, side]):

@@ -13,7 +13,7 @@ from data_controller.trading.rows import DECISION, LIMITS
 TABLE = "audit"
 HASH_BYTES = 32
 
-_DECISION_FIELDS = tuple(name for name in DECISION.names or () if name != "zero")
+_DECISION_FIELDS = DECISION.names or ()
 
 
 def audit_dtype(n_features: int, n_horizons: int) -> np.dtype[np.void]:
@@ -47,7 +47,7 @@ def audit_rows(
     """`decisions` (DECISION, of one Trader call) as rows of `audit_dtype`, a copy.
 
     `limits` is LIMITS [1]; `features` and `features_valid` are [instruments, features], `outputs` [instruments,
-    horizons, 4]: what the decisions used. The hashes are hexadecimal SHA-256, or empty. Raises ValueError on other hashes.
+    horizons, 4]: what the decisions used. The hashes are hexadecimal SHA-256, or empty; ValueError on others.
     """
     rows = np.zeros(len(decisions), audit_dtype(features.shape[1], outputs.shape[1]))
     for name in _DECISION_FIELDS:

@@ -104,7 +104,7 @@ def _open_row(
     row["book_usable"] = 1 if bid > 0.0 else 0
     row["book_proof"] = books[b]["proof"] if 0 <= b < books.shape[0] else 0
     row["pending"] = orders[i]["pending"]
-    row["zero"] = 0
+    row["attempt"] = 0
     row["p"] = math.nan
     row["p_low"] = math.nan
     row["mean_bps"] = math.nan
@@ -143,11 +143,10 @@ def _open_row(
 def _value(row: Any, books: NDArray[Any], levels: NDArray[Any], terms: Any, outputs: Any, horizons_s: Any) -> None:
     """Put the best horizon and side into `row`; without depth or with a bad number no candidate is left."""
     book = books[row["book"]]
-    held = row["position"]
     best = -math.inf
     for s in range(2):
         side = 1 - 2 * s
-        if side < 0 and not (held > 0.0 or terms["allow_short"] == 1):
+        if side < 0 and not (row["position"] > 0.0 or terms["allow_short"] == 1):
             continue
         size, half, slip_in, slip_out = round_trip(book, levels, side, terms["stake_quote"])
         cost = 2.0 * terms["fee_bps"] + 2.0 * half + slip_in + slip_out + terms["latency_drift_bps"]
@@ -156,27 +155,27 @@ def _value(row: Any, books: NDArray[Any], levels: NDArray[Any], terms: Any, outp
         for h in range(outputs.shape[0]):
             p = float(outputs[h, s])
             q = float(outputs[h, 1 - s])
-            sd = float(outputs[h, 3])
-            gain, loss = moves(side * float(outputs[h, 2]), sd)
+            gain, loss = moves(side * float(outputs[h, 2]), float(outputs[h, 3]))
             ev, p_low = expected_value(p, q, gain, loss, cost, terms["probability_haircut"])
-            if ev > best:
-                best = ev
-                row["side"] = side
-                row["horizon"] = h
-                row["horizon_s"] = horizons_s[h]
-                row["p"] = p
-                row["p_low"] = p_low
-                row["mean_bps"] = outputs[h, 2]
-                row["sd_bps"] = sd
-                row["gain_bps"] = gain
-                row["loss_bps"] = loss
-                row["ev_bps"] = ev
-                row["cost_bps"] = cost
-                row["half_spread_bps"] = half
-                row["slippage_in_bps"] = slip_in
-                row["slippage_out_bps"] = slip_out
-                row["size"] = size
-                row["stake_quote"] = terms["stake_quote"]
+            if not ev > best:
+                continue
+            best = ev
+            row["side"] = side
+            row["horizon"] = h
+            row["horizon_s"] = horizons_s[h]
+            row["p"] = p
+            row["p_low"] = p_low
+            row["mean_bps"] = outputs[h, 2]
+            row["sd_bps"] = outputs[h, 3]
+            row["gain_bps"] = gain
+            row["loss_bps"] = loss
+            row["ev_bps"] = ev
+            row["cost_bps"] = cost
+            row["half_spread_bps"] = half
+            row["slippage_in_bps"] = slip_in
+            row["slippage_out_bps"] = slip_out
+            row["size"] = size
+            row["stake_quote"] = terms["stake_quote"]
 
 
 @kernel
@@ -226,7 +225,10 @@ def order_exit(
     p["exit_reason"] = reason
     disarm(watch, i)
     mid = 0.5 * (row["bid"] + row["ask"])
-    place(orders[i], row["seq"], row["now_ns"], terms, _EXIT_LEG, row["side"], reason, size, 0.0, mid, 0)
+    attempt = p["exits"]
+    row["attempt"] = attempt
+    p["exits"] = attempt + 1
+    place(orders[i], row["seq"], row["now_ns"], terms, _EXIT_LEG, attempt, row["side"], reason, size, 0.0, mid, 0)
     count_order(risk, order_times, row["now_ns"])
 
 
@@ -297,7 +299,9 @@ def decide(
             mid = 0.5 * (row["bid"] + row["ask"])
             horizon_ns = row["horizon_s"] * 1_000_000_000
             stake = row["stake_quote"]
-            place(orders[i], seq, now_ns, terms, _ENTRY_LEG, row["side"], _ENTRY, row["size"], stake, mid, horizon_ns)
+            place(
+                orders[i], seq, now_ns, terms, _ENTRY_LEG, 0, row["side"], _ENTRY, row["size"], stake, mid, horizon_ns
+            )
             count_order(risk, order_times, now_ns)
             total += stake
             held += 1

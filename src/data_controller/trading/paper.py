@@ -114,6 +114,8 @@ def fill(
     row["leg"] = order["leg"]
     row["reason"] = order["reason"]
     row["status"] = status
+    row["attempt"] = order["attempt"]
+    row["zero"] = 0
     row["requested"] = order["size"]
     row["size"] = size
     row["price"] = price if size > 0.0 else math.nan
@@ -127,6 +129,7 @@ def fill(
     if order["leg"] == _ENTRY:
         if size > 0.0:
             p["opened_ns"] = now_ns
+            p["exits"] = 0
             p["timeout_ns"] = now_ns + order["horizon_ns"]
             arm(watch, i, side, p["average_price"], order["stop_bps"], order["take_profit_bps"])
     elif p["position"] == 0.0:
@@ -149,6 +152,7 @@ def place(
     now_ns: int,
     terms: Any,
     leg: int,
+    attempt: int,
     side: int,
     reason: int,
     size: float,
@@ -167,6 +171,7 @@ def place(
     order["stop_bps"] = terms["stop_bps"]
     order["take_profit_bps"] = terms["take_profit_bps"]
     order["leg"] = leg
+    order["attempt"] = attempt
     order["side"] = side
     order["reason"] = reason
     order["pending"] = 1

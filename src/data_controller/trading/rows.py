@@ -133,7 +133,7 @@ RISK = np.dtype(
 
 DECISION = np.dtype(
     [
-        # id: record and instrument (and leg, where a record brings both an exit and a look at the forecast)
+        # id: record and instrument; where a record brings several, leg and attempt tell them apart
         ("seq", "<i8"),  # last record the decision used
         ("now_ns", "<i8"),
         ("tick_ns", "<i8"),  # the tick predicted from; 0 for exits that used no forecast
@@ -154,7 +154,7 @@ DECISION = np.dtype(
         ("book_usable", "<u1"),
         ("book_proof", "<u1"),
         ("pending", "<u1"),  # an order of the instrument is on its way
-        ("zero", "<u4"),
+        ("attempt", "<u4"),  # exits ordered for this position before
         ("p", "<f8"),  # forecast probability of the good outcome
         ("p_low", "<f8"),  # the same after the haircut: what the expected value uses
         ("mean_bps", "<f8"),
@@ -205,7 +205,7 @@ ORDER = np.dtype(
         ("leg", "<u1"),
         ("side", "<i1"),
         ("reason", "<u1"),
-        ("zero", "<u4"),
+        ("attempt", "<u4"),
     ]
 )
 """The one order of an instrument that may be on its way, by instrument."""
@@ -223,8 +223,9 @@ POSITION = np.dtype(
         ("timeout_ns", "<i8"),
         ("retry_ns", "<i8"),  # when an unfinished exit is tried again
         ("last_exit_ns", "<i8"),  # 0 never
+        ("exits", "<u4"),  # exits ordered since it was opened
         ("exit_reason", "<u1"),  # Reason of an unfinished exit, NONE otherwise
-        ("zero", "<u1", (7,)),
+        ("zero", "<u1", (3,)),
     ]
 )
 """What is held, by instrument."""
@@ -252,6 +253,8 @@ FILL = np.dtype(
         ("leg", "<u1"),
         ("reason", "<u1"),
         ("status", "<u1"),
+        ("attempt", "<u4"),
+        ("zero", "<u4"),
         ("requested", "<f8"),
         ("size", "<f8"),
         ("price", "<f8"),  # average over the levels walked, NaN where rejected
@@ -270,6 +273,7 @@ def decision_id(seq: int, instrument: int) -> str:
     return f"{seq:016x}-{instrument}"
 
 
-def command_id(seq: int, instrument: int, leg: int) -> str:
-    """The name of one order of a decision."""
-    return f"{decision_id(seq, instrument)}-{leg}"
+def command_id(seq: int, instrument: int, leg: int, attempt: int = 0) -> str:
+    """The name of one order of a decision; an exit tried again while no record came has its number behind it."""
+    name = f"{decision_id(seq, instrument)}-{leg}"
+    return f"{name}.{attempt}" if attempt else name

@@ -21,7 +21,6 @@ from data_controller.trading.rows import (
     RISK,
     TERMS,
     WATCH,
-    Leg,
     Reason,
     State,
     Status,
@@ -33,7 +32,7 @@ from data_controller.trading.watch import arm
 
 _ACCEPTED = int(Verdict.ACCEPTED)
 _KEPT = ("position", "average_price", "cash_quote", "fees_quote", "realised_quote", "mark", "turnover_quote")
-_KEPT_NS = ("opened_ns", "timeout_ns", "retry_ns", "last_exit_ns", "exit_reason")
+_KEPT_INTEGERS = ("opened_ns", "timeout_ns", "retry_ns", "last_exit_ns", "exits", "exit_reason")
 
 
 class Trader:
@@ -275,7 +274,7 @@ class Trader:
         for i, p in enumerate(self.portfolio):
             if p["turnover_quote"] != 0.0:
                 row: dict[str, Any] = {k: float(p[k]) for k in _KEPT if p[k] == p[k]}
-                row |= {k: int(p[k]) for k in _KEPT_NS}
+                row |= {k: int(p[k]) for k in _KEPT_INTEGERS}
                 row |= {"stop_bps": float(self.orders[i]["stop_bps"])}
                 row |= {"take_profit_bps": float(self.orders[i]["take_profit_bps"])}
                 positions[str(i)] = row
@@ -306,7 +305,7 @@ class Trader:
         for key, row in state["positions"].items():
             i = int(key)
             p = self.portfolio[i]
-            for name in _KEPT + _KEPT_NS:
+            for name in _KEPT + _KEPT_INTEGERS:
                 if name in row:
                     p[name] = row[name]
             self.orders[i]["stop_bps"], self.orders[i]["take_profit_bps"] = row["stop_bps"], row["take_profit_bps"]
@@ -321,7 +320,7 @@ class Trader:
             reason = Reason(int(row["reason"]))
             self._ordered[reason] += 1
             instrument = int(row["instrument"])
-            name = command_id(int(row["seq"]), instrument, int(Leg(int(row["leg"]))))
+            name = command_id(int(row["seq"]), instrument, int(row["leg"]), int(row["attempt"]))
             self._actions.append(
                 Submit(int(row["seq"]), name, instrument, int(row["side"]), float(row["size"]), reason.name.lower())
             )

@@ -1,6 +1,7 @@
 """Readers of the parts of a Bitfinex frame: entries, trades, tags, trailing sequence and timestamp.
 
-A reader takes `data, p, end` and returns the index behind what it read, or REFUSED or ABSURD (both negative).
+A reader takes the addresses `p` and `end` and returns the address behind what it read, or REFUSED, ABSURD or NO_ROOM,
+which are negative.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 
 from data_controller.exchanges.bitfinex._state import SEQ_ALL, TIMESTAMP
 from data_controller.kernels import kernel
+from data_controller.market._words import load_byte
 from data_controller.market.numbers import ABSURD as NUMBER_ABSURD
 from data_controller.market.numbers import EXPONENT, INEXACT, PRICE_LIMIT, scan_integer, scan_number
 from data_controller.market.rows import Flag, Kind
@@ -38,35 +40,39 @@ _INEXACT = int(Flag.INEXACT)
 
 
 @kernel
-def skip_space(data: Any, p: Any, end: Any) -> Any:
-    """Index of the first byte from `p` that is no JSON white space, or `end`."""
-    while p < end and data[p] <= 32 and (data[p] == 32 or data[p] == 10 or data[p] == 13 or data[p] == 9):
+def skip_space(p: Any, end: Any) -> Any:
+    """Address of the first byte from `p` that is no JSON white space, or `end`."""
+    while (
+        p < end
+        and load_byte(p) <= 32
+        and (load_byte(p) == 32 or load_byte(p) == 10 or load_byte(p) == 13 or load_byte(p) == 9)
+    ):
         p += 1
     return p
 
 
 @kernel
-def next_item(data: Any, p: Any, end: Any) -> Any:
-    """Index of the item behind the comma that must follow at `p`."""
-    if p + 1 < end and data[p] == 44 and data[p + 1] > 32:
+def next_item(p: Any, end: Any) -> Any:
+    """Address of the item behind the comma that must follow at `p`."""
+    if p + 1 < end and load_byte(p) == 44 and load_byte(p + 1) > 32:
         return p + 1
-    p = skip_space(data, p, end)
-    if p >= end or data[p] != 44:
+    p = skip_space(p, end)
+    if p >= end or load_byte(p) != 44:
         return REFUSED
-    return skip_space(data, p + 1, end)
+    return skip_space(p + 1, end)
 
 
 @kernel
-def skip_value(data: Any, p: Any, end: Any) -> Any:
-    """Index behind the JSON value at `p`; brackets and strings are followed, the rest is not judged."""
+def skip_value(p: Any, end: Any) -> Any:
+    """Address behind the JSON value at `p`; brackets and strings are followed, the rest is not judged."""
     first = p
     depth = 0
     while p < end:
-        c = data[p]
+        c = load_byte(p)
         if c == 34:
             p += 1
-            while p < end and data[p] != 34:
-                p += 2 if data[p] == 92 else 1
+            while p < end and load_byte(p) != 34:
+                p += 2 if load_byte(p) == 92 else 1
             if p >= end:
                 return REFUSED
             if depth == 0:
@@ -86,86 +92,86 @@ def skip_value(data: Any, p: Any, end: Any) -> Any:
 
 
 @kernel
-def close_list(data: Any, p: Any, end: Any) -> Any:
-    """Index behind the list that ends at `p`; items that newer protocol versions append are skipped."""
+def close_list(p: Any, end: Any) -> Any:
+    """Address behind the list that ends at `p`; items that newer protocol versions append are skipped."""
     while True:
-        if p < end and data[p] == 93:
+        if p < end and load_byte(p) == 93:
             return p + 1
-        p = skip_space(data, p, end)
+        p = skip_space(p, end)
         if p >= end:
             return REFUSED
-        if data[p] == 93:
+        if load_byte(p) == 93:
             return p + 1
-        if data[p] != 44:
+        if load_byte(p) != 44:
             return REFUSED
-        p = skip_value(data, skip_space(data, p + 1, end), end)
+        p = skip_value(skip_space(p + 1, end), end)
         if p < 0:
             return REFUSED
 
 
 @kernel
-def read_tail(data: Any, p: Any, end: Any, flags: Any) -> Any:
+def read_tail(p: Any, end: Any, flags: Any) -> Any:
     """The rest of a frame behind its payload: (status, sequence, timestamp in ms), 0 where `flags` promise none."""
     seq = np.int64(0)
     stamp = np.int64(0)
     want_seq = flags & SEQ_ALL != 0
     want_stamp = flags & TIMESTAMP != 0
     while True:
-        p = skip_space(data, p, end)
+        p = skip_space(p, end)
         if p >= end:
             return REFUSED, seq, stamp
-        if data[p] == 93:
+        if load_byte(p) == 93:
             break
-        if data[p] != 44:
+        if load_byte(p) != 44:
             return REFUSED, seq, stamp
-        p = skip_space(data, p + 1, end)
+        p = skip_space(p + 1, end)
         if want_seq:
-            p, seq = scan_integer(data, p, end)
+            p, seq = scan_integer(p, end)
             if p < 0 or seq <= 0:
                 return REFUSED, seq, stamp
             want_seq = False
         elif want_stamp:
-            p, stamp = scan_integer(data, p, end)
+            p, stamp = scan_integer(p, end)
             if p < 0 or stamp <= 0 or stamp >= MAX_MS:
                 return REFUSED, seq, stamp
             want_stamp = False
         else:
-            p = skip_value(data, p, end)
+            p = skip_value(p, end)
             if p < 0:
                 return REFUSED, seq, stamp
-    if want_seq or want_stamp or skip_space(data, p + 1, end) != end:
+    if want_seq or want_stamp or skip_space(p + 1, end) != end:
         return REFUSED, seq, stamp
     return 0, seq, stamp
 
 
 @kernel
-def read_entry(data: Any, p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
+def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
     """One book entry behind its `[` into `row`: [price, count, amount] or, for `orders`, [id, price, amount]."""
     ref = np.int64(0)
     if orders:
-        p, ref = scan_integer(data, p, end)
+        p, ref = scan_integer(p, end)
         if p < 0:
             return REFUSED
-        p = next_item(data, p, end)
+        p = next_item(p, end)
         if p < 0:
             return REFUSED
-    p, price, price_scale, price_flags, price_negative = scan_number(data, p, end)
+    p, price, price_scale, price_flags, price_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
-    p = next_item(data, p, end)
+    p = next_item(p, end)
     if p < 0:
         return REFUSED
     if not orders:
-        p, ref = scan_integer(data, p, end)
+        p, ref = scan_integer(p, end)
         if p < 0:
             return REFUSED
-        p = next_item(data, p, end)
+        p = next_item(p, end)
         if p < 0:
             return REFUSED
-    p, size, size_scale, size_flags, size_negative = scan_number(data, p, end)
+    p, size, size_scale, size_flags, size_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
-    p = close_list(data, p, end)
+    p = close_list(p, end)
     if p < 0:
         return REFUSED
 
@@ -208,30 +214,30 @@ def read_entry(data: Any, p: Any, end: Any, row: Any, orders: Any, snapshot: Any
 
 
 @kernel
-def read_trade(data: Any, p: Any, end: Any, row: Any) -> Any:
+def read_trade(p: Any, end: Any, row: Any) -> Any:
     """One trade behind its `[` into `row`: [id, mts, amount, price]."""
-    p, ref = scan_integer(data, p, end)
+    p, ref = scan_integer(p, end)
     if p < 0:
         return REFUSED
-    p = next_item(data, p, end)
+    p = next_item(p, end)
     if p < 0:
         return REFUSED
-    p, mts = scan_integer(data, p, end)
+    p, mts = scan_integer(p, end)
     if p < 0:
         return REFUSED
-    p = next_item(data, p, end)
+    p = next_item(p, end)
     if p < 0:
         return REFUSED
-    p, size, size_scale, size_flags, size_negative = scan_number(data, p, end)
+    p, size, size_scale, size_flags, size_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
-    p = next_item(data, p, end)
+    p = next_item(p, end)
     if p < 0:
         return REFUSED
-    p, price, price_scale, price_flags, price_negative = scan_number(data, p, end)
+    p, price, price_scale, price_flags, price_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
-    p = close_list(data, p, end)
+    p = close_list(p, end)
     if p < 0:
         return REFUSED
     odd = price_flags | size_flags
@@ -259,45 +265,45 @@ def read_trade(data: Any, p: Any, end: Any, row: Any) -> Any:
 
 
 @kernel
-def read_list(data: Any, p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any) -> Any:
+def read_list(p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any) -> Any:
     """A book's or trade channel's payload behind its `[`: (next, row behind the last one written).
 
     `stream` is 1 price book, 2 order book, 3 trades. A book's first list is its snapshot, a later one a bulk update.
     """
     trades = stream == 3
     orders = stream == 2
-    p = skip_space(data, p, end)
+    p = skip_space(p, end)
     if p >= end:
         return REFUSED, r
-    if data[p] == 93:
+    if load_byte(p) == 93:
         return p + 1, r
-    if data[p] != 91:
+    if load_byte(p) != 91:
         if trades:
             return REFUSED, r
         if r >= len(rows):
             return NO_ROOM, r
-        return read_entry(data, p, end, rows[r], orders, False), r + 1
+        return read_entry(p, end, rows[r], orders, False), r + 1
     while True:
         if r >= len(rows):
             return NO_ROOM, r
-        if data[p] != 91:
+        if load_byte(p) != 91:
             return REFUSED, r
-        p = skip_space(data, p + 1, end)
+        p = skip_space(p + 1, end)
         if trades:
-            p = read_trade(data, p, end, rows[r])
+            p = read_trade(p, end, rows[r])
             rows[r].flags |= _SNAPSHOT
         else:
-            p = read_entry(data, p, end, rows[r], orders, not ready)
+            p = read_entry(p, end, rows[r], orders, not ready)
         if p < 0:
             return p, r
         r += 1
-        p = skip_space(data, p, end)
+        p = skip_space(p, end)
         if p >= end:
             return REFUSED, r
-        if data[p] == 93:
+        if load_byte(p) == 93:
             return p + 1, r
-        if data[p] != 44:
+        if load_byte(p) != 44:
             return REFUSED, r
-        p = skip_space(data, p + 1, end)
+        p = skip_space(p + 1, end)
         if p >= end:
             return REFUSED, r

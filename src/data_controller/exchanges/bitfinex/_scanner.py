@@ -46,6 +46,7 @@ from data_controller.exchanges.bitfinex._state import (
     write_row,
 )
 from data_controller.kernels import kernel
+from data_controller.market._words import address_of, load_byte
 from data_controller.market.numbers import scan_integer
 from data_controller.market.rows import Control, Flag, Kind
 
@@ -83,11 +84,11 @@ def _pack(i: Any, stop: Any, status: Any) -> Any:
 
 
 @kernel
-def _tag(data: Any, p: Any, end: Any) -> Any:
+def _tag(p: Any, end: Any) -> Any:
     """Which of hb, cs, te, tu the string at `p` is."""
-    if p + 3 < end and data[p + 3] == 34:
-        a = data[p + 1]
-        b = data[p + 2]
+    if p + 3 < end and load_byte(p + 3) == 34:
+        a = load_byte(p + 1)
+        b = load_byte(p + 2)
         if a == 104 and b == 98:
             return _HB
         if a == 99 and b == 115:
@@ -122,6 +123,7 @@ def scan(
 
     Returns `index << 40 | stop << 8 | status`: the record that `status` is about, and the row behind the last one.
     """
+    origin = address_of(data)
     while i < hi:
         c = np.int64(conn[i])
         if kinds[i] != _FRAME or c < 0 or c >= len(conns) or conns[c].open == 0:
@@ -132,32 +134,32 @@ def scan(
         if c < len(last_recv_ns):
             last_recv_ns[c] = now
         wire_seq[i] = 0
-        end = np.int64(offsets[i + 1])
-        p: Any = np.int64(offsets[i])
+        end = origin + np.int64(offsets[i + 1])
+        p: Any = origin + np.int64(offsets[i])
         if end - p > MAX_FRAME_BYTES:
             return _pack(i, stop, BAD_LONG)
         seq = first_seq + i
         flags = conns[c].flags
 
         # The head: [channel, and what its second item is.
-        p = skip_space(data, p, end)
-        if p < end and data[p] == 123:
+        p = skip_space(p, end)
+        if p < end and load_byte(p) == 123:
             return _pack(i, stop, ENVELOPE)
-        if p >= end or data[p] != 91:
+        if p >= end or load_byte(p) != 91:
             return _pack(i, stop, BAD_REFUSED)
-        p, chan = scan_integer(data, skip_space(data, p + 1, end), end)
+        p, chan = scan_integer(skip_space(p + 1, end), end)
         if p < 0 or chan < 0:
             return _pack(i, stop, BAD_REFUSED)
-        p = next_item(data, p, end)
+        p = next_item(p, end)
         if p < 0 or p >= end:
             return _pack(i, stop, BAD_REFUSED)
         at = find_channel(cells, c, chan)
         cell = cells[at]
         stream = cell.stream if cell.state == LIVE else 0
-        if data[p] == 91:
+        if load_byte(p) == 91:
             form = _LIST
-        elif data[p] == 34:
-            form = _tag(data, p, end)
+        elif load_byte(p) == 34:
+            form = _tag(p, end)
         else:
             return _pack(i, stop, BAD_REFUSED)
 
@@ -170,25 +172,25 @@ def scan(
             p += 4
         elif stream == 0 or stream > TRADES:
             side = True
-            p = skip_value(data, p, end)
+            p = skip_value(p, end)
             if p >= 0 and form != _LIST:
-                p = next_item(data, p, end)
+                p = next_item(p, end)
                 if p >= 0:
-                    p = skip_value(data, p, end)
+                    p = skip_value(p, end)
         elif form == _LIST:
             if stream != TRADES and cell.ready == 0:
                 r += 1  # room for the RESET that goes before a snapshot
-            p, r = read_list(data, p + 1, end, rows, r, stream, cell.ready != 0)
+            p, r = read_list(p + 1, end, rows, r, stream, cell.ready != 0)
         elif form == _CS and stream != TRADES:
-            p = next_item(data, p + 4, end)
+            p = next_item(p + 4, end)
             if p >= 0:
-                p, expected = scan_integer(data, p, end)
+                p, expected = scan_integer(p, end)
                 if p >= 0 and (expected < -0x80000000 or expected > 0x7FFFFFFF):
                     p = ABSURD
         elif form in (_TE, _TU) and stream == TRADES:
-            p = next_item(data, p + 4, end)
-            if p >= 0 and p < end and data[p] == 91:
-                p = read_trade(data, skip_space(data, p + 1, end), end, rows[r])
+            p = next_item(p + 4, end)
+            if p >= 0 and p < end and load_byte(p) == 91:
+                p = read_trade(skip_space(p + 1, end), end, rows[r])
             else:
                 p = REFUSED
             r += 1
@@ -199,7 +201,7 @@ def scan(
         if p < 0:
             return _pack(i, stop, BAD_ABSURD if p == ABSURD else BAD_REFUSED)
 
-        status, wire, stamp = read_tail(data, p, end, flags)
+        status, wire, stamp = read_tail(p, end, flags)
         if status < 0:
             return _pack(i, stop, BAD_REFUSED)
 

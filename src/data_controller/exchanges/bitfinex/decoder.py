@@ -52,7 +52,6 @@ class BitfinexDecoder:
         self._counts: NDArray[np.int64] = np.zeros(len(state.COUNTERS), np.int64)
         self._ring_of: dict[int, int] = {}  # channel row -> row of _rings; outlives connections
         self._serving: dict[int, int] = {}  # channel row -> the cell whose data feeds it
-        self._scanned = False
 
     @property
     def counters(self) -> dict[str, int]:
@@ -65,6 +64,7 @@ class BitfinexDecoder:
         """Take slot `conn` as a fresh connection; appends CONTROL OPENED."""
         if not 0 <= conn < MAX_CONNECTIONS:
             raise ValueError(f"expected a connection slot of 0 to {MAX_CONNECTIONS - 1}, was {conn}")
+        _need_room(rows)
         if conn >= len(self._conns):
             more = conn + 1 - len(self._conns)
             self._conns = np.concatenate([self._conns, np.zeros(more, state.CONN)])
@@ -77,12 +77,13 @@ class BitfinexDecoder:
         """Append GAP rows (cause CLOSED) for the live channels of slot `conn`, then CONTROL CLOSED."""
         if not 0 <= conn < len(self._conns) or not self._conns[conn]["open"]:
             return
+        _need_room(rows)
         self._gaps(rows, seq, recv_ns, conn, BrokenBy.CLOSED)
         self._forget(conn)
         self._control(rows, seq, recv_ns, conn, Control.CLOSED)
 
     def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
-        """As exchanges.protocols.Decoder.decode; `rows.array` must hold at least twice `_state.RESERVE` rows."""
+        """As exchanges.protocols.Decoder.decode; `rows.array` must have room for `_state.RESERVE` rows or more."""
         if len(self.wire_seq) < hi:
             self.wire_seq = np.zeros(max(hi, 2 * len(self.wire_seq)), np.int64)
         i = lo
@@ -108,7 +109,7 @@ class BitfinexDecoder:
             i, rows.stop, status = packed >> 40, packed >> 8 & 0xFFFFFFFF, packed & 0xFF
             if status <= scanner.FULL:
                 if status == scanner.FULL and rows.stop == 0:
-                    raise ValueError(f"expected room for {2 * state.RESERVE} rows or more, was {len(rows.array)}")
+                    _need_room(rows)
                 return i
             self._unusual(status, batch, i, rows)
             i += 1
@@ -200,13 +201,13 @@ class BitfinexDecoder:
             return None
         self._retire(self._serving.get(row))
         at = self._cell(conn, chan)
+        self._retire(at)
         cell = self._cells[at]
-        if cell["state"] == state.LIVE:
-            self._retire(at)
         cell["chan"], cell["row"], cell["state"], cell["ready"] = chan, row, state.LIVE, 0
         cell["stream"] = _stream(channel)
         cell["ring"] = self._ring(row) if channel.stream == "trades" else 0
         self._conns[conn]["live"] += 1
+        self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot
         self._serving[row] = at
         flags = int(self._conns[conn]["flags"])
         promise = Promise(0)
@@ -231,10 +232,8 @@ class BitfinexDecoder:
             self._control(rows, seq, recv_ns, conn, Control.UNKNOWN_CHANNEL, price=chan)
             return None
         row = int(cell["row"])
-        self._retire(at)
         served = int(self._serving.get(row, at) != at)
-        if not served:
-            self._serving.pop(row, None)
+        self._retire(at)
         self._control(rows, seq, recv_ns, conn, Control.UNSUBSCRIBED, channel=row, price=chan, size=served)
         return None
 
@@ -329,15 +328,26 @@ class BitfinexDecoder:
         return int(state.find_channel(self._cells, conn, chan))
 
     def _retire(self, at: int | None) -> None:
-        if at is not None and self._cells[at]["state"] == state.LIVE:
-            self._cells[at]["state"] = state.RETIRED
-            self._conns[at // state.CELLS]["live"] -= 1
+        if at is None or self._cells[at]["state"] != state.LIVE:
+            return
+        self._cells[at]["state"] = state.RETIRED
+        self._conns[at // state.CELLS]["live"] -= 1
+        row = int(self._cells[at]["row"])
+        if self._serving.get(row) == at:
+            del self._serving[row]
 
     def _forget(self, conn: int) -> None:
         own = range(conn * state.CELLS, (conn + 1) * state.CELLS)
         self._serving = {row: at for row, at in self._serving.items() if at not in own}
         self._cells[own.start : own.stop] = np.zeros(state.CELLS, state.CELL)
         self._conns[conn] = np.zeros((), state.CONN)
+
+
+def _need_room(rows: Rows) -> None:
+    if len(rows.array) - rows.stop < state.RESERVE:
+        raise ValueError(
+            f"expected room for {state.RESERVE} rows, was {len(rows.array) - rows.stop}: apply the waiting ones first"
+        )
 
 
 def _integer(value: Any) -> int | None:
