@@ -113,6 +113,11 @@ class Link:
         """Arm faults; each is looked at for every frame, in the order of arming."""
         self.faults.extend(faults)
 
+    def heal(self) -> None:
+        """Take back every fault; what is held back goes out at the next flush, silent channels catch up."""
+        self.faults.clear()
+        self.session.exchange.mute(self.session.conn, None, False)
+
     def receive(self, text: str | bytes) -> list[bytes]:
         """Take one message of the client; returns what to send now."""
         self.session.handle(text)

@@ -133,9 +133,12 @@ def read_prehistory(source: str | Path | IO[bytes], width_ns: int = CHUNK_NS) ->
 
     Arrays of a chunk may be read-only views. Raises SimulatorError where the stream is not one or breaks off.
     """
-    stream: Any = Path(source).open("rb") if isinstance(source, (str, Path)) else source
+    if isinstance(source, (str, Path)):
+        with Path(source).open("rb") as stream:
+            yield from read_prehistory(stream, width_ns)
+        return
     try:
-        with stream, pa.ipc.open_stream(stream) as reader:
+        with pa.ipc.open_stream(source) as reader:
             if reader.schema != SCHEMA:
                 raise SimulatorError(f"expected a pre-history of {SCHEMA.names}, was {reader.schema.names}")
             for batch in reader:

@@ -1,0 +1,160 @@
+"""`python -m data_controller.simulator`: the simulated exchange in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+from data_controller.errors import SimulatorError
+from data_controller.simulator.exchange import Exchange
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(prog="python -m data_controller.simulator", description=__doc__)
+    add = out.add_argument
+    add("--port", type=int, default=0, help="websocket port on 127.0.0.1, 0: any free one")
+    add("--control-port", type=int, default=0)
+    add("--seed", type=int, default=1)
+    add("--instruments", type=int, default=8)
+    add("--ticks-per-second", type=float, help="frames a second over all instruments (default 20 an instrument)")
+    add("--strength", type=float, default=0.3, help="correlation of the latent drift with the return over the horizon")
+    add("--horizon-s", type=float, default=60.0)
+    add("--volatility-bps", type=float, default=6.0, help="standard deviation of the return over 60 s")
+    add("--check-every", type=int, default=10, help="book messages between two checksums")
+    add("--prehistory-seconds", type=float, default=0.0)
+    add("--prehistory-out", help="file, named pipe or Unix socket for the pre-history's Arrow stream")
+    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: now)")
+    add("--hold", action="store_true", help="keep the market still until the control command `go`")
+    add("--load", action="store_true", help="send frames made beforehand")
+    add("--load-s", type=float, default=30.0, help="length of the load")
+    add("--load-channels", type=int, default=0, help="begin when so many channels are subscribed (0: at `go`)")
+    add("--rate", type=float, default=0.0, help="frames a second of the load (0: as fast as it goes)")
+    add("--coalesce-us", type=float, default=0.0, help="gather frames for so long before a write")
+    add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
+    add("--connections-per-minute", type=int, default=20, help="beyond it HTTP 429; 0: no limit")
+    add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
+    add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
+    return out
+
+
+def warm_up(load: bool) -> None:
+    """Compile (or load from the cache) every kernel before a client waits for one."""
+    from data_controller.simulator.load import prepare
+    from data_controller.simulator.session import Session
+
+    exchange = Exchange(1, 1)
+    session = Session(exchange)
+    session.handle('{"event":"conf","flags":229376}')
+    for wanted in ('"channel":"book"', '"channel":"trades"', '"channel":"ticker"'):
+        session.handle('{"event":"subscribe","symbol":"tBTCUSD",' + wanted + "}")
+    exchange.mute(session.conn, None, False, catch_up=False)
+    exchange.true_book("tBTCUSD")
+    exchange.top("tBTCUSD")
+    session.take(exchange.now_ns + 3_000_000_000)
+    if load:
+        prepare(exchange, 1.0, 0.0)
+
+
+def sink(where: str) -> IO[bytes]:
+    """Open a file or pipe for writing, or connect to a Unix socket that somebody listens on."""
+    path = Path(where)
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(where)
+        return peer.makefile("wb")
+    return path.open("wb")
+
+
+def say(**values: object) -> None:
+    """One JSON line on stdout."""
+    print(json.dumps(values, separators=(",", ":")), flush=True)
+
+
+async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
+    """Serve until told to stop."""
+    from data_controller.simulator.control import Control
+    from data_controller.simulator.server import Options, Server
+
+    hold = "go" if args.hold else "connection" if args.prehistory_seconds else ""
+    server = Server(
+        exchange,
+        Options(
+            port=args.port,
+            connections_per_minute=args.connections_per_minute,
+            buffer_limit_bytes=args.buffer_limit_bytes,
+            hold=hold,
+            load=args.load,
+            load_s=args.load_s,
+            load_channels=args.load_channels,
+            rate=args.rate,
+            coalesce_us=args.coalesce_us,
+            sent_log=args.sent_log,
+        ),
+    )
+    control = Control(server)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, control.stopped.set)
+    if args.exit_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), _watch_stdin, control.stopped)
+    server.on_load_done = lambda report: say(load=report)
+    await server.start()
+    await control.start(args.control_port)
+    say(port=server.port, control_port=control.port, now_ns=exchange.now_ns)
+    await control.stopped.wait()
+    control.close()
+    await server.stop()
+
+
+def _watch_stdin(stopped: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stopped.set()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        end_ns = args.prehistory_end_ns or time.time_ns()
+        exchange = Exchange(
+            args.seed,
+            args.instruments,
+            ticks_per_second=args.ticks_per_second,
+            strength=args.strength,
+            horizon_s=args.horizon_s,
+            volatility_bps=args.volatility_bps,
+            check_every=args.check_every,
+            start_ns=end_ns - int(args.prehistory_seconds * 1e9),
+        )
+        if args.prehistory_seconds:
+            from data_controller.simulator.prehistory import generate, write
+
+            if not args.prehistory_out:
+                raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
+            with sink(args.prehistory_out) as out:
+                write(generate(exchange, int(args.prehistory_seconds * 1e9)), out)
+        warm_up(args.load)
+        import uvloop
+
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(serve(exchange, args))
+    except (SimulatorError, OSError) as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

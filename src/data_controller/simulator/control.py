@@ -1,0 +1,177 @@
+"""The simulator's control port: one JSON command a line, one JSON answer a line, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_controller.errors import SimulatorError
+from data_controller.simulator.exchange import market_hash
+from data_controller.simulator.faults import Fault, fault
+from data_controller.simulator.server import Peer, Server
+
+SECOND = 1_000_000_000
+
+
+class Control:
+    """Answers commands about a server.
+
+    stats, truth, fault, heal, maintenance, restart, refuse, close, pause, go, latent, save_log, hash, stop: see
+    docs/simulator.md. Every answer has `ok`; a refused command says why in `error`.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.port = 0
+        self.stopped = asyncio.Event()
+        self._listener: asyncio.Server | None = None
+        self._verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "stats": self._stats,
+            "truth": self._truth,
+            "fault": self._fault,
+            "heal": self._heal,
+            "maintenance": self._maintenance,
+            "restart": self._restart,
+            "refuse": self._refuse,
+            "close": self._close,
+            "pause": self._pause,
+            "go": self._go,
+            "latent": self._latent,
+            "save_log": self._save_log,
+            "hash": self._hash,
+            "stop": self._stop,
+        }
+
+    async def start(self, port: int) -> None:
+        """Listen."""
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.port = int(self._listener.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(self.do(line), separators=(",", ":")).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            return  # the client is gone, sent no line, or the simulator ends
+        finally:
+            writer.close()
+
+    def do(self, line: bytes | str) -> dict[str, Any]:
+        """Carry out one command; returns its answer."""
+        try:
+            command = json.loads(line)
+            if not isinstance(command, dict) or command.get("do") not in self._verbs:
+                raise SimulatorError(f"expected `do` among {', '.join(self._verbs)}, was {str(line)[:80]}")
+            verb = self._verbs[command.pop("do")]
+            return {"ok": True} | verb(command)
+        except (SimulatorError, ValueError, TypeError, KeyError) as error:
+            return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+    def _chosen(self, command: dict[str, Any]) -> list[Peer]:
+        """The connections a command means: one number, "latest", or all."""
+        conn = command.pop("conn", "all")
+        peers = self.server.peers
+        if conn == "all":
+            return list(peers.values())
+        if conn == "latest" and peers:
+            return [peers[max(peers)]]
+        if conn not in peers:
+            raise SimulatorError(f"expected an open connection among {sorted(peers)}, was {conn}")
+        return [peers[conn]]
+
+    def _stats(self, command: dict[str, Any]) -> dict[str, Any]:
+        return self.server.stats()
+
+    def _truth(self, command: dict[str, Any]) -> dict[str, Any]:
+        if "chan_id" in command:
+            (peer,) = self._chosen(command)
+            book = peer.link.meant.book(int(command["chan_id"]), command.get("seq"))
+            bids, asks = book.sides()
+            return {"bids": bids, "asks": asks, "checksum": book.checksum()}
+        truth = self.server.exchange.true_book(
+            command["symbol"], command.get("precision", "P0"), int(command.get("length", 25))
+        )
+        return {"bids": truth.bids, "asks": truth.asks, "now_ns": self.server.exchange.now_ns}
+
+    def _fault(self, command: dict[str, Any]) -> dict[str, Any]:
+        peers = self._chosen(command)
+        if "duration_s" in command:
+            command["duration_ns"] = int(float(command.pop("duration_s")) * SECOND)
+        for peer in peers:
+            peer.link.arm(fault(**command))
+        return {"armed": [peer.conn for peer in peers], "fault": asdict(fault(**command))}
+
+    def _heal(self, command: dict[str, Any]) -> dict[str, Any]:
+        peers = self._chosen(command)
+        for peer in peers:
+            peer.link.heal()
+        return {"healed": [peer.conn for peer in peers]}
+
+    def _maintenance(self, command: dict[str, Any]) -> dict[str, Any]:
+        seconds = float(command.get("duration_s", 5.0))
+        self.server.exchange.maintenance = True
+        asyncio.get_running_loop().call_later(seconds, self._maintained)
+        for peer in self.server.peers.values():
+            peer.link.arm(Fault("maintenance", duration_ns=int(seconds * SECOND)))
+        return {"until_s": seconds}
+
+    def _maintained(self) -> None:
+        self.server.exchange.maintenance = False
+
+    def _restart(self, command: dict[str, Any]) -> dict[str, Any]:
+        for peer in self.server.peers.values():
+            peer.link.arm(Fault("restart", duration_ns=int(float(command.get("after_s", 1.0)) * SECOND)))
+        return {}
+
+    def _refuse(self, command: dict[str, Any]) -> dict[str, Any]:
+        self.server.refuse_until_ns = time.monotonic_ns() + int(float(command.get("duration_s", 5.0)) * SECOND)
+        return {}
+
+    def _close(self, command: dict[str, Any]) -> dict[str, Any]:
+        peers = self._chosen(command)
+        for peer in peers:
+            peer.end("disconnect")
+        return {"closed": [peer.conn for peer in peers]}
+
+    def _pause(self, command: dict[str, Any]) -> dict[str, Any]:
+        self.server.run_on()
+        self.server.exchange.halt(bool(command.get("paused", True)))
+        return {}
+
+    def _go(self, command: dict[str, Any]) -> dict[str, Any]:
+        if self.server.options.load:
+            self.server.start_load()
+        else:
+            self.server.go()
+        return {"now_ns": self.server.exchange.now_ns}
+
+    def _latent(self, command: dict[str, Any]) -> dict[str, Any]:
+        latent = self.server.exchange.latent(command["symbol"])
+        if "path" in command:
+            np.savez(Path(command["path"]), **latent._asdict())
+            return {"rows": len(latent.ns)}
+        return {name: column.tolist() for name, column in latent._asdict().items()}
+
+    def _save_log(self, command: dict[str, Any]) -> dict[str, Any]:
+        self.server.save_log()
+        return {"rows": len(self.server.sent)}
+
+    def _hash(self, command: dict[str, Any]) -> dict[str, Any]:
+        return {"market": market_hash(self.server.exchange)}
+
+    def _stop(self, command: dict[str, Any]) -> dict[str, Any]:
+        self.stopped.set()
+        return {}

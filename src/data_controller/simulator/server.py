@@ -1,0 +1,350 @@
+"""The simulated exchange on loopback sockets: websocket server, fault injection, load, control port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
+
+from data_controller.simulator.exchange import Exchange, Frame
+from data_controller.simulator.faults import Link
+from data_controller.simulator.load import Sender, Stream, prepare, text_frame
+from data_controller.simulator.rest import answer
+from data_controller.simulator.sent import SentLog
+from data_controller.simulator.session import Session
+
+CONNECTIONS_PER_MINUTE = 20
+CLOSED_EARLIER = 64
+"""Ended connections whose numbers `stats` still shows."""
+
+
+@dataclass(slots=True)
+class Options:
+    """How the server behaves; the market is the exchange's own business."""
+
+    port: int = 0
+    control_port: int = 0
+    tick_s: float = 0.001  # how often the market is run on
+    connections_per_minute: int = CONNECTIONS_PER_MINUTE  # 0: no limit
+    buffer_limit_bytes: int = 16 << 20  # unsent bytes at which the exchange hangs up on a slow client
+    hold: str = ""  # "" runs at once; "connection": from the first one; "go": from the command
+    load: bool = False
+    load_s: float = 30.0
+    load_channels: int = 0  # start the load when so many channels are subscribed; 0: at the command
+    rate: float = 0.0  # frames a second of the load; 0: as fast as it goes
+    coalesce_us: float = 0.0
+    sent_log: Path | None = None  # folder
+
+
+class Peer(WSListener):
+    """One client: its session, the faults on the way, and its socket."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.link = Link(Session(server.exchange))
+        self.conn = self.link.session.conn
+        self.transport: WSTransport | None = None
+        self.stream: Stream | None = None
+        self.port = 0
+        self.opened_ns = 0
+        self.ended = ""
+        self.frames = 0
+        self.bytes = 0
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Greet."""
+        self.transport = transport
+        self.opened_ns = time.monotonic_ns()
+        peer = transport.underlying_transport.get_extra_info("peername")
+        self.port = int(peer[1]) if peer else 0
+        self.server.joined(self)
+        self.flush()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take what the client says."""
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+        elif kind == WSMsgType.PING:
+            pong = b"\x8a" + bytes((frame.payload_size,)) + frame.get_payload_as_bytes()
+            self._write(pong)
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self.server.run_on()
+            self.link.session.handle(frame.get_payload_as_bytes())
+            self.flush()
+            self.server.heard()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Forget the client."""
+        self.ended = self.ended or "client"
+        self.link.session.close()
+        self.server.left(self)
+
+    def flush(self) -> None:
+        """Send what waits, and end the connection where a fault asks for it."""
+        transport = self.transport
+        if transport is None or transport.is_disconnected or self.ended:
+            return
+        frames = self.link.flush(self.server.exchange.now_ns)
+        if frames:
+            self.send(frames)
+        if self.link.fragment:
+            whole = len(self.link.fragment) * 2
+            self._write(b"\x81\x7e" + whole.to_bytes(2, "big") + self.link.fragment)
+        if self.link.closed:
+            self.end(self.link.closed)
+        elif transport.underlying_transport.get_write_buffer_size() > self.server.options.buffer_limit_bytes:
+            self.end("slow")
+
+    def send(self, frames: list[Frame]) -> None:
+        """Write frames in one go, stamped just before."""
+        data = b"".join([text_frame(frame.data) for frame in frames])
+        self.frames += len(frames)
+        self.bytes += len(data)
+        sent, conn = self.server.sent, self.conn
+        now = time.monotonic_ns()
+        for frame in frames:
+            if frame.seq:
+                sent.add(conn, frame.seq, now)
+        self._write(data)
+
+    def end(self, reason: str) -> None:
+        """Drop the connection, without a closing handshake: what is lost on the way is lost."""
+        self.ended = reason
+        if self.transport is not None:
+            if reason in ("cut", "slow"):
+                self.transport.underlying_transport.abort()
+            else:
+                self.transport.disconnect(graceful=reason == "restart")
+
+    def _write(self, data: bytes) -> None:
+        if self.stream is not None:
+            self.stream.inject.append(data)
+        elif self.transport is not None:
+            self.transport.underlying_transport.write(data)
+
+    def stats(self) -> dict[str, Any]:
+        """What the control port tells of this connection."""
+        return {
+            "conn": self.conn,
+            "client_port": self.port,
+            "opened_mono_ns": self.opened_ns,
+            "channels": [
+                {k: v for k, v in fields.items() if k not in ("event", "asked")}
+                for fields in self.link.session.channels.values()
+            ],
+            "flags": self.link.session.flags,
+            "frames": self.frames,
+            "bytes": self.bytes,
+            "struck": self.link.struck,
+            "armed": len(self.link.faults),
+            "ended": self.ended,
+        }
+
+
+class Server:
+    """Runs the market against the wall clock and serves its clients. `start`, then `port`; `stop` at the end."""
+
+    def __init__(self, exchange: Exchange, options: Options | None = None) -> None:
+        self.exchange = exchange
+        self.options = options or Options()
+        self.peers: dict[int, Peer] = {}
+        self.gone: deque[dict[str, Any]] = deque(maxlen=CLOSED_EARLIER)
+        self.sent = SentLog()
+        self.refuse_until_ns = 0  # monotonic; new connections get HTTP 503 until then
+        self.refused = 0
+        self.load_report: dict[str, Any] | None = None
+        self.on_load_done: Callable[[dict[str, Any]], None] = lambda report: None
+        self.port = 0
+        self._held = bool(self.options.hold) or self.options.load
+        self._arrivals: deque[float] = deque()
+        self._wall_ns = time.time_ns() - time.monotonic_ns()
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._sender: Sender | None = None
+
+    async def start(self) -> None:
+        """Listen and run."""
+        self._server = await ws_create_server(
+            self._admit, "127.0.0.1", self.options.port, enable_auto_pong=False, max_frame_size=1 << 20
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        if not self._held:
+            self.go()
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Close every connection and write the log of what was sent."""
+        if self._sender is not None:
+            self._sender.stopping = True
+            await asyncio.to_thread(self._sender.join, 5.0)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        for peer in list(self.peers.values()):
+            peer.end("stop")
+        if self._server is not None:
+            self._server.close()
+        self.save_log()
+
+    def now_ns(self) -> int:
+        """The wall clock, read once at start and carried on by the monotonic clock."""
+        return self._wall_ns + time.monotonic_ns()
+
+    def run_on(self) -> None:
+        """Bring the market to now, unless it is held."""
+        if not self._held:
+            self.exchange.advance(self.now_ns())
+
+    def go(self) -> None:
+        """Let a held market run from now on; nothing has happened in between."""
+        now = self.now_ns()
+        if now > self.exchange.now_ns:
+            self.exchange.rebase(now)
+        self._held = False
+
+    def save_log(self) -> None:
+        """Write `sent.npy` and `connections.json` into the folder asked for, if one was."""
+        folder = self.options.sent_log
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sent.save(folder / "sent.npy")
+        seen = [*self.gone, *(peer.stats() for peer in self.peers.values())]
+        (folder / "connections.json").write_text(json.dumps(seen), encoding="utf-8")
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of the market and of every connection."""
+        return {
+            "now_ns": self.exchange.now_ns,
+            "held": self._held,
+            "events": self.exchange.events,
+            "sent_rows": len(self.sent),
+            "refused": self.refused,
+            "load": self.load_report,
+            "connections": [peer.stats() for peer in self.peers.values()],
+            "gone": list(self.gone),
+        }
+
+    # What peers tell
+
+    def joined(self, peer: Peer) -> None:
+        """A client is there."""
+        self.peers[peer.conn] = peer
+        if self._held and self.options.hold == "connection":
+            self.go()
+        self.run_on()
+
+    def left(self, peer: Peer) -> None:
+        """A client is gone."""
+        if self.peers.pop(peer.conn, None) is not None:
+            self.gone.append(peer.stats() | {"channels": []})
+
+    def heard(self) -> None:
+        """A client said something: perhaps every channel that the load waits for is there now."""
+        wanted = self.options.load_channels
+        if self.options.load and wanted and self._sender is None:
+            channels = sum(len(peer.link.session.channels) for peer in self.peers.values())
+            if channels >= wanted:
+                self.start_load()
+
+    def _admit(self, request: WSUpgradeRequest) -> Any:
+        path = request.path.decode()
+        if not path.startswith("/ws"):
+            body = answer(path, self.exchange)
+            if body is None:
+                return None
+            return WSUpgradeResponseWithListener(
+                WSUpgradeResponse.create_ok_response(body, {"Content-Type": "application/json"}), None
+            )
+        now = time.monotonic()
+        while self._arrivals and now - self._arrivals[0] >= 60.0:
+            self._arrivals.popleft()
+        limit = self.options.connections_per_minute
+        if limit and len(self._arrivals) >= limit:
+            self.refused += 1
+            return self._refusal(HTTPStatus.TOO_MANY_REQUESTS, b'["error",11010,"ratelimit: error"]')
+        if time.monotonic_ns() < self.refuse_until_ns:
+            self.refused += 1
+            return self._refusal(HTTPStatus.SERVICE_UNAVAILABLE, b'["error",20060,"maintenance"]')
+        self._arrivals.append(now)
+        return Peer(self)
+
+    @staticmethod
+    def _refusal(status: HTTPStatus, body: bytes) -> WSUpgradeResponseWithListener:
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, body), None)
+
+    async def _tick(self) -> None:
+        while True:
+            if self._sender is None:
+                self.run_on()
+                for peer in list(self.peers.values()):
+                    peer.flush()
+            await asyncio.sleep(self.options.tick_s)
+
+    # Load
+
+    def start_load(self) -> None:
+        """Make every frame of the run, then send them from a thread; no channel is opened or closed meanwhile."""
+        if self._sender is not None:
+            return
+        self.go()
+        for peer in self.peers.values():
+            peer.flush()
+            peer.link.session.unserved = "load: running"
+        prepared = prepare(self.exchange, self.options.load_s, self.options.rate)
+        streams = []
+        for conn, frames in prepared.items():
+            peer = self.peers[conn]
+            assert peer.transport is not None
+            own = peer.transport.underlying_transport.get_extra_info("socket")
+            sock = socket.socket(fileno=socket.dup(own.fileno()))
+            sock.setblocking(False)
+            peer.stream = Stream(frames, sock)
+            streams.append(peer.stream)
+        self._held = True
+        self._sender = Sender(streams, self.options.coalesce_us)
+        self._sender.start()
+        self._reporter = asyncio.create_task(self._finish_load())
+
+    async def _finish_load(self) -> None:
+        sender = self._sender
+        assert sender is not None
+        while sender.is_alive():
+            await asyncio.sleep(0.05)
+        for peer in self.peers.values():
+            if peer.stream is not None:
+                rows = peer.stream.stamps > 0
+                self.sent.add_block(peer.conn, peer.stream.prepared.seq[rows], peer.stream.stamps[rows])
+                peer.frames += int(rows.sum())
+                peer.bytes += len(peer.stream.prepared.data)
+                peer.stream.sock.close()
+                peer.stream = None
+        self.load_report = sender.report()
+        self.exchange.halt(True)
+        self._sender = None
+        self.options.load = False
+        self.go()
+        self.save_log()
+        self.on_load_done(self.load_report)

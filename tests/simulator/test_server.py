@@ -1,0 +1,222 @@
+"""The simulated exchange over real sockets, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulator_client import ALL_FLAGS, Client
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Process:
+    """A running simulator."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "data_controller.simulator", "--exit-with-stdin", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        )
+        self.ready = self.line()
+        self.port = self.ready["port"]
+        self.control = socket.create_connection(("127.0.0.1", self.ready["control_port"]), timeout=20)
+        self.replies = self.control.makefile("rb")
+
+    def line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def do(self, what: str, **values: Any) -> dict[str, Any]:
+        self.control.sendall(json.dumps({"do": what} | values).encode() + b"\n")
+        return json.loads(self.replies.readline())
+
+    def open(self) -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.port}/ws/2", compression=None, max_size=1 << 24)
+
+    def end(self) -> int:
+        self.control.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def simulator() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        started.append(Process(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.end()
+
+
+def greeted(connection: ClientConnection, symbols: tuple[str, ...] = ("tBTCUSD",)) -> Client:
+    client = Client()
+    connection.send(json.dumps({"event": "conf", "flags": ALL_FLAGS}))
+    for symbol in symbols:
+        for channel in ("book", "trades"):
+            connection.send(json.dumps({"event": "subscribe", "channel": channel, "symbol": symbol}))
+    follow(connection, client, lambda: len(client.channels) == 2 * len(symbols))
+    return client
+
+
+def follow(connection: ClientConnection, client: Client, until: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        client.feed([connection.recv(timeout=seconds, decode=False)])
+
+
+def test_a_client_over_a_socket_keeps_a_proved_book_and_the_log_knows_each_send(simulator, tmp_path):
+    exchange = simulator("--seed", "3", "--instruments", "2", "--ticks-per-second", "400", "--sent-log", str(tmp_path))
+    with exchange.open() as connection:
+        client = greeted(connection, ("tBTCUSD", "tETHUSD"))
+        follow(connection, client, lambda: len(client.checksums) >= 20)
+        arrived = time.monotonic_ns()
+        assert all(good for _, good in client.checksums)
+        assert client.sequences == list(range(1, len(client.sequences) + 1))
+        chan_id = next(iter(client.books))
+        truth = exchange.do("truth", chan_id=chan_id, conn=0, seq=client.sequences[-1])
+        assert [list(map(list, side)) for side in client.books[chan_id].sides()] == [truth["bids"], truth["asks"]]
+        stats = exchange.do("stats")["connections"][0]
+        assert stats["client_port"] == connection.local_address[1]
+        assert len(stats["channels"]) == 4
+    assert exchange.end() == 0
+    log = np.load(tmp_path / "sent.npy")
+    assert log["seq"][: len(client.sequences)].tolist() == client.sequences
+    assert np.all(np.diff(log["mono_ns"]) >= 0)
+    assert log["mono_ns"][len(client.sequences) - 1] < arrived
+    assert json.loads((tmp_path / "connections.json").read_text())[0]["conn"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_cleanly_on_a_signal(simulator, number):
+    exchange = simulator("--instruments", "1")
+    exchange.process.send_signal(number)
+    assert exchange.process.wait(20) == 0
+
+
+def test_the_twenty_first_connection_of_a_minute_is_refused(simulator):
+    exchange = simulator("--instruments", "1")
+    for _ in range(20):
+        exchange.open().close()
+    with pytest.raises(InvalidStatus) as refusal:
+        exchange.open()
+    assert refusal.value.response.status_code == 429
+    assert exchange.do("stats")["refused"] == 1
+
+
+def test_a_cut_ends_the_stream_inside_a_snapshot(simulator):
+    exchange = simulator("--instruments", "1")
+    with exchange.open() as connection:
+        connection.recv(timeout=20)
+        assert exchange.do("fault", conn="latest", kind="cut", frame="snapshot")["armed"] == [0]
+        connection.send('{"event":"subscribe","channel":"book","symbol":"tBTCUSD"}')
+        assert json.loads(connection.recv(timeout=20))["event"] == "subscribed"
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=20)
+    assert exchange.do("stats")["gone"][0]["ended"] == "cut"
+
+
+def test_a_dropped_frame_leaves_a_hole_in_the_sequence(simulator):
+    exchange = simulator("--instruments", "1", "--ticks-per-second", "200")
+    with exchange.open() as connection:
+        client = greeted(connection)
+        exchange.do("fault", kind="drop", frame="te")
+        follow(connection, client, lambda: client.sequences[-1] != len(client.sequences))
+
+
+def test_a_client_that_does_not_read_is_hung_up_on(simulator):
+    exchange = simulator("--instruments", "1", "--ticks-per-second", "20000", "--buffer-limit-bytes", "200000")
+    with exchange.open() as connection:
+        connection.recv(timeout=20)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.send('{"event":"subscribe","channel":"book","symbol":"tBTCUSD"}')
+        deadline = time.monotonic() + 30
+        while not exchange.do("stats")["gone"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert exchange.do("stats")["gone"][0]["ended"] == "slow"
+
+
+def test_a_maintenance_is_announced_and_new_clients_see_it(simulator):
+    exchange = simulator("--instruments", "1")
+    with exchange.open() as connection:
+        client = greeted(connection)
+        exchange.do("maintenance", duration_s=1.0)
+        follow(connection, client, lambda: client.events[-1].get("code") == 20060)
+        with exchange.open() as second:
+            assert json.loads(second.recv(timeout=20))["platform"] == {"status": 0}
+        follow(connection, client, lambda: client.events[-1].get("code") == 20061)
+
+
+def test_a_refusing_exchange_answers_503(simulator):
+    exchange = simulator("--instruments", "1")
+    exchange.do("refuse", duration_s=60)
+    with pytest.raises(InvalidStatus) as refusal:
+        exchange.open()
+    assert refusal.value.response.status_code == 503
+
+
+def test_lists_of_pairs_are_served_over_http(simulator):
+    exchange = simulator("--instruments", "3")
+    base = f"http://127.0.0.1:{exchange.port}"
+    with urllib.request.urlopen(f"{base}/v2/conf/pub:list:pair:exchange,pub:list:currency") as reply:
+        assert json.load(reply) == [["BTCUSD", "ETHUSD", "SOLUSD"], ["BTC", "ETH", "SOL", "USD"]]
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{base}/v2/nothing")
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"do":"dance"}', '{"do":"truth","symbol":"tNOPE"}', '{"do":"close","conn":9}']
+)
+def test_a_bad_command_is_refused_with_a_reason(simulator, line):
+    exchange = simulator("--instruments", "1")
+    exchange.control.sendall(line.encode() + b"\n")
+    reply = json.loads(exchange.replies.readline())
+    assert reply["ok"] is False
+    assert reply["error"]
+
+
+def test_a_load_is_sent_whole_at_its_rate_and_stamped(simulator, tmp_path):
+    exchange = simulator(
+        *("--instruments", "4", "--ticks-per-second", "2000", "--load", "--load-s", "1", "--rate", "2000"),
+        *("--load-channels", "8", "--sent-log", str(tmp_path)),
+    )
+    with exchange.open() as connection:
+        client = greeted(connection, ("tBTCUSD", "tETHUSD", "tSOLUSD", "tXRPUSD"))
+        first = len(client.sequences)
+        report = {}
+        follow(connection, client, lambda: len(client.sequences) >= first + 1500)
+        report = exchange.line()["load"]
+        follow(connection, client, lambda: len(client.sequences) >= first + report["frames"])
+    assert client.sequences == list(range(1, len(client.sequences) + 1))
+    assert all(good for _, good in client.checksums)
+    assert len(client.checksums) > 50
+    assert report["achieved_rate"] == pytest.approx(2000, rel=0.2)
+    assert report["broken"] == []
+    assert exchange.end() == 0
+    log = np.load(tmp_path / "sent.npy")
+    assert sorted(log["seq"].tolist()) == list(range(1, first + report["frames"] + 1))
+    assert np.all(log["mono_ns"] > 0)
