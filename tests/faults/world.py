@@ -152,6 +152,11 @@ class World:
         """Have `what` happen after `seconds`."""
         self._later.append((self.now_ns + int(seconds * S), what))
 
+    @property
+    def ahead(self) -> int:
+        """How many things `later` has still to do."""
+        return len(self._later)
+
     def step(self) -> None:
         """Let 20 ms pass."""
         self.now_ns += STEP_NS

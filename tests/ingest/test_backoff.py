@@ -27,11 +27,22 @@ def test_the_first_attempt_waits_for_nothing_and_the_next_ones_ever_longer() -> 
         assert ceiling / 2 <= was <= ceiling
 
 
-def test_a_connection_that_held_starts_over_and_one_that_did_not_goes_on() -> None:
-    steps = _walk([0.0, 0.0, 29.9, 30.0, 0.0])
-    assert 2.0 <= steps[3] <= 4.0
-    assert steps[4] == 0.0
-    assert 0.5 <= steps[5] <= 1.0
+def test_a_connection_that_held_starts_over() -> None:
+    steps = _walk([0.0, 0.0, 30.0, 0.0])
+    assert steps[3] == 0.0
+    assert 0.5 <= steps[4] <= 1.0
+
+
+def test_a_connection_soon_lost_after_an_outage_does_not_pay_for_the_outage() -> None:
+    steps = _walk([0.0] * 8 + [5.0, 0.0])
+    assert steps[8] >= 30.0
+    assert 0.5 <= steps[9] <= 1.0
+    assert 1.0 <= steps[10] <= 2.0
+
+
+def test_a_peer_that_hangs_up_at_once_is_tried_ever_later() -> None:
+    steps = _walk([0.5] * 8)
+    assert steps[8] >= 30.0
 
 
 def test_equal_seeds_give_equal_delays_and_others_do_not() -> None:
@@ -44,7 +55,7 @@ def test_no_delay_is_ever_beyond_the_maximum(lasted: list[float], seed: int) -> 
     steps = _walk(lasted, seed)
     assert all(0.0 <= step <= 60.0 for step in steps)
     for before, (one, two) in zip(lasted, pairwise(steps), strict=True):
-        if before < 30.0:
+        if before < 1.0:
             assert two >= min(30.0, max(0.5, one / 2))
 
 

@@ -16,13 +16,17 @@ def delays(rng: random.Random, first_s: float, max_s: float, stable_after_s: flo
     """Seconds to wait before each attempt: 0, then jittered in the upper half of first, 2 first, 4 first ... max.
 
     Prime it with `next()`, then send how many seconds the last connection lasted (0 where it never opened): one that
-    lasted `stable_after_s` starts over at 0. The jitter keeps the connections of one outage from returning together.
+    lasted `stable_after_s` starts over at 0. One that at least lasted `first_s` starts over at `first_s`: the peer is
+    there, and a gap soon after an outage must not cost the outage's delay again; what bounds a peer that keeps hanging
+    up is the connection rate. The jitter keeps the connections of one outage from returning together.
     """
     ceiling_s = 0.0
     while True:
         lasted_s = yield rng.uniform(ceiling_s / 2, ceiling_s)
-        held = lasted_s > 0 and lasted_s >= stable_after_s
-        ceiling_s = 0.0 if held else min(max_s, max(first_s, 2 * ceiling_s))
+        if lasted_s >= min(first_s, stable_after_s):
+            ceiling_s = 0.0 if lasted_s >= stable_after_s else first_s
+        else:
+            ceiling_s = min(max_s, max(first_s, 2 * ceiling_s))
 
 
 def worth_retrying(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ class IngestSettings(Section):
     connect_timeout_s: float = hot(10.0, gt=0, le=300)  # name, TCP, TLS and handshake together
     reconnect_first_s: float = hot(1.0, gt=0, le=300)  # second attempt in a row; the first is immediate, then doubling
     reconnect_max_s: float = hot(60.0, gt=0, le=3600)
-    stable_after_s: float = hot(60.0, ge=0, le=3600)  # a connection that lasted this long starts over
+    stable_after_s: float = hot(60.0, gt=0, le=3600)  # a connection that lasted this long starts over
     unreachable_after_s: float = hot(30.0, gt=0, le=3600)  # without a connection for longer: an alert
     connection_burst: int = restart(15, ge=1, le=1000)  # connections that may be opened at once
     connections_per_minute: int = restart(20, ge=2, le=1000)  # never more in any 60 s
