@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
 from data_controller.kernels import kernel
-from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, TRADE, apply_row
+from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, PROVED, TRADE, apply_row
 from data_controller.market.rows import Flag
 from data_controller.trading.watch import touched
 
@@ -53,7 +53,7 @@ def run(
             routes[rows[r].channel].rows += 1
             routes[rows[r].channel].messages += rows[r].flags & _LAST
         code = apply_row(rows, r, books, levels, index, scratch)
-        if code == BOOK_CHANGED:
+        if code in (BOOK_CHANGED, PROVED):
             c = rows[r].channel
             if routes[c].primary:
                 i = routes[c].instrument

@@ -32,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     add("--horizon-s", type=float, default=60.0)
     add("--volatility-bps", type=float, default=6.0, help="standard deviation of the return over 60 s")
     add("--check-every", type=int, default=10, help="book messages between two checksums")
-    add("--prehistory-seconds", type=float, default=0.0)
+    add("--prehistory-seconds", type=float, default=0.0, help="at 20 frames a second an instrument")
     add("--prehistory-out", help="file, named pipe or Unix socket for the pre-history's Arrow stream")
-    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: now)")
+    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: when it meets the wall clock)")
     add("--hold", action="store_true", help="keep the market still until the control command `go`")
     add("--load", action="store_true", help="send frames made beforehand")
     add("--load-s", type=float, default=30.0, help="length of the load")
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
         exchange = Exchange(
             args.seed,
             args.instruments,
-            ticks_per_second=args.ticks_per_second,
+            ticks_per_second=None if args.prehistory_seconds else args.ticks_per_second,
             strength=args.strength,
             horizon_s=args.horizon_s,
             volatility_bps=args.volatility_bps,
@@ -143,9 +143,14 @@ def main(argv: list[str] | None = None) -> int:
 
             if not args.prehistory_out:
                 raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
+            warm_up(args.load)
+            wall_ns = (lambda: 0) if args.prehistory_end_ns else time.time_ns
             with sink(args.prehistory_out) as out:
-                write(generate(exchange, int(args.prehistory_seconds * 1e9)), out)
-        warm_up(args.load)
+                write(generate(exchange, int(args.prehistory_seconds * 1e9), 0, wall_ns), out)
+            if args.ticks_per_second is not None:
+                exchange.set_rate(args.ticks_per_second)
+        else:
+            warm_up(args.load)
         import uvloop
 
         with contextlib.suppress(KeyboardInterrupt):

@@ -227,6 +227,12 @@ class Exchange:
         self._state.channels["sent_ns"] += delta
         clock["timer_ns"] = (now_ns // SECOND + 1) * SECOND
 
+    def set_rate(self, ticks_per_second: float) -> None:
+        """Let the market make about this many frames a second from here on, as `ticks_per_second` at its start."""
+        if ticks_per_second <= 0:
+            raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
+        self._state.clock[0]["gap_ns"] = FRAMES_PER_EVENT / ticks_per_second * SECOND
+
     def halt(self, halted: bool) -> None:
         """Stop or resume trading; time goes on, heartbeats too."""
         clock = self._state.clock[0]

@@ -12,7 +12,7 @@ simulated time; the reader cuts it into chunks of at most 100 ms.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -65,10 +65,13 @@ def requests(symbols: list[str], raw_books: int = 1) -> list[list[dict[str, Any]
     return [wanted[at : at + CHANNELS_MAX] for at in range(0, len(wanted), CHANNELS_MAX)]
 
 
-def generate(exchange: Exchange, duration_ns: int, raw_books: int = 1) -> Iterator[Chunk]:
+def generate(
+    exchange: Exchange, duration_ns: int, raw_books: int = 1, wall_ns: Callable[[], int] = lambda: 0
+) -> Iterator[Chunk]:
     """Run the market for `duration_ns` and yield what the scripted client receives, ten seconds a chunk.
 
-    The scripted connections end with it. Use `cut` for chunks of 100 ms.
+    It goes on until the market's time has caught up with `wall_ns`, which moved while it was made. The scripted
+    connections end with it. Use `cut` for chunks of 100 ms.
     """
     end_ns = exchange.now_ns + duration_ns
     links: list[Session] = []
@@ -91,6 +94,8 @@ def generate(exchange: Exchange, duration_ns: int, raw_books: int = 1) -> Iterat
         offsets[1:] = table["end"]
         kinds = np.full(len(table), FRAME, np.uint8)
         yield Chunk(table["ns"].copy(), kinds, lookup[table["conn"]], offsets, data)
+        if exchange.now_ns >= end_ns and wall_ns() - end_ns > CHUNK_NS:
+            end_ns = wall_ns()
     for session in links:
         session.close()
     yield _marks(end_ns, CLOSED, list(slots.values()), b"pre-history ended")
