@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def replayed(batch: Batch, cuts: list[int] | None = None, config: Any = None) ->
     """Summary of a replay of `batch`, fed piece by piece at `cuts`."""
     runner = Replay(config)
     edges = [0, *(cuts or []), len(batch.recv_ns)]
-    for lo, hi in zip(edges, edges[1:], strict=False):
+    for lo, hi in itertools.pairwise(edges):
         runner.feed(batch, lo, hi)
     runner.finish()
     return summary_of(runner.pipeline)

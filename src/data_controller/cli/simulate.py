@@ -37,8 +37,14 @@ def exchange(
 
     Further options go to the simulator as they are: `data-controller simulate exchange -- --help` lists them.
     """
-    from data_controller.simulator.server import main
+    from data_controller.simulator.__main__ import main
 
-    options = {"--port": port, "--rate": rate, "--seed": seed, "--instruments": instruments, "--for": for_s}
+    options = {
+        "--port": port,
+        "--ticks-per-second": rate,
+        "--seed": seed,
+        "--instruments": instruments,
+        "--run-s": for_s,
+    }
     argv = [text for name, value in options.items() if value is not None for text in (name, str(value))]
     raise typer.Exit(main([*argv, *context.args]) or 0)

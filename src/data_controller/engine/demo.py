@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -29,7 +28,7 @@ BIG_CHUNK_NS = 10_000_000_000
 
 
 def demo_config(state_dir: Path, port: int, instruments: int) -> Config:
-    """A config for the simulated exchange: fees as Bitfinex's announced ones (none), small edges taken, shorts allowed."""
+    """A config for the simulated exchange: no fees, small edges taken, shorts allowed."""
     return parse(
         {
             "state_dir": str(state_dir),

@@ -49,11 +49,16 @@ OnEvent = Callable[[dict[str, Any]], None]
 class Chunk(Protocol):
     """Scripted records of a pre-history: columns as in records.Batch."""
 
-    recv_ns: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    conn: NDArray[np.int32]
-    offsets: NDArray[np.int32]
-    data: NDArray[np.uint8]
+    @property
+    def recv_ns(self) -> NDArray[np.int64]: ...
+    @property
+    def kind(self) -> NDArray[np.uint8]: ...
+    @property
+    def conn(self) -> NDArray[np.int32]: ...
+    @property
+    def offsets(self) -> NDArray[np.int32]: ...
+    @property
+    def data(self) -> NDArray[np.uint8]: ...
 
 
 class LiveEngine:

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
     add("--connections-per-minute", type=int, default=20, help="beyond it HTTP 429; 0: no limit")
     add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
+    add("--run-s", type=float, help="end after so long")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
 
@@ -112,7 +113,8 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     await server.start()
     await control.start(args.control_port)
     say(port=server.port, control_port=control.port, now_ns=exchange.now_ns)
-    await control.stopped.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(control.stopped.wait(), args.run_s)
     control.close()
     await server.stop()
 
