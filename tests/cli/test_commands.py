@@ -389,7 +389,7 @@ def test_resume_leaves_the_latch_to_an_engine_that_refuses(inside: Path, monkeyp
 
 
 def test_simulate_hands_its_options_and_all_others_on(fake: Any) -> None:
-    calls = fake("simulator.server", "main", 0)
+    calls = fake("simulator.__main__", "main", 0)
     assert run("simulate", "exchange", "--port", "1234", "--seed", "3", "--drop", "0.1").code == 0
     (argv,) = calls[0]["args"]
     expected = ["--port", "1234", "--ticks-per-second", "1000", "--seed", "3", "--instruments", "8", "--drop", "0.1"]
