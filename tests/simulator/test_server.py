@@ -153,7 +153,7 @@ def test_a_dropped_frame_leaves_a_hole_in_the_sequence(simulator):
 
 
 def test_a_client_that_does_not_read_is_hung_up_on(simulator):
-    exchange = simulator("--instruments", "1", "--ticks-per-second", "20000", "--buffer-limit-bytes", "200000")
+    exchange = simulator("--instruments", "1", "--ticks-per-second", "40000", "--buffer-limit-bytes", "200000")
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", exchange.port))
@@ -225,5 +225,7 @@ def test_a_load_is_sent_whole_at_its_rate_and_stamped(simulator, tmp_path):
     assert report["broken"] == []
     assert exchange.end() == 0
     log = np.load(tmp_path / "sent.npy")
-    assert sorted(log["seq"].tolist()) == list(range(1, first + report["frames"] + 1))
+    sent = sorted(log["seq"].tolist())
+    assert sent == list(range(1, len(sent) + 1))
+    assert len(sent) >= first + report["frames"] >= 2000
     assert np.all(log["mono_ns"] > 0)
