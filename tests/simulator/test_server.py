@@ -21,6 +21,10 @@ from simulator_client import ALL_FLAGS, Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+HANDSHAKE = (
+    b"GET /ws/2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 SOURCE = Path(__file__).parents[2] / "src"
 
 
@@ -120,7 +124,8 @@ def test_ends_cleanly_on_a_signal(simulator, number):
 def test_the_twenty_first_connection_of_a_minute_is_refused(simulator):
     exchange = simulator("--instruments", "1")
     for _ in range(20):
-        exchange.open().close()
+        with exchange.open():
+            pass
     with pytest.raises(InvalidStatus) as refusal:
         exchange.open()
     assert refusal.value.response.status_code == 429
@@ -148,11 +153,13 @@ def test_a_dropped_frame_leaves_a_hole_in_the_sequence(simulator):
 
 
 def test_a_client_that_does_not_read_is_hung_up_on(simulator):
-    exchange = simulator("--instruments", "1", "--ticks-per-second", "20000", "--buffer-limit-bytes", "200000")
-    with exchange.open() as connection:
-        connection.recv(timeout=20)
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.send('{"event":"subscribe","channel":"book","symbol":"tBTCUSD"}')
+    exchange = simulator("--instruments", "1", "--ticks-per-second", "40000", "--buffer-limit-bytes", "200000")
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", exchange.port))
+        raw.sendall(HANDSHAKE)
+        request = b'{"event":"subscribe","channel":"book","symbol":"tBTCUSD"}'
+        raw.sendall(bytes((0x81, 0x80 | len(request))) + bytes(4) + request)  # masked with zeros
         deadline = time.monotonic() + 30
         while not exchange.do("stats")["gone"]:
             assert time.monotonic() < deadline
@@ -218,5 +225,7 @@ def test_a_load_is_sent_whole_at_its_rate_and_stamped(simulator, tmp_path):
     assert report["broken"] == []
     assert exchange.end() == 0
     log = np.load(tmp_path / "sent.npy")
-    assert sorted(log["seq"].tolist()) == list(range(1, first + report["frames"] + 1))
+    sent = sorted(log["seq"].tolist())
+    assert sent == list(range(1, len(sent) + 1))
+    assert len(sent) >= first + report["frames"] >= 2000
     assert np.all(log["mono_ns"] > 0)

@@ -15,8 +15,12 @@ from data_controller.simulator.numbers import amount_text, float_text, price_tex
 from data_controller.simulator.orderflow import fill, plan
 from data_controller.simulator.wire import look, send_body, send_check, send_snapshot, settle
 
-FRAMES_PER_EVENT = 1.9
-"""Frames that a market event makes on average on a P0 book of 25 with checksums, plus trades; measured."""
+FRAMES_PER_EVENT = (
+    (1.0, 5.0, 20.0, 50.0, 100.0, 300.0, 1000.0, 10000.0),
+    (2.42, 2.3, 1.95, 1.8, 1.64, 1.49, 1.4, 1.34),
+)
+"""Frames a second of an instrument -> frames that a market event makes on average, with a P0 book of 25, checksums
+and trades; measured. The slower the events, the further the price moves between two of them."""
 
 _NAMED = (
     ("tBTCUSD", 43210.0),
@@ -123,7 +127,7 @@ class Exchange:
         self._state = layout.allocate(n, 64, 64, 1 << 16, 1 << 23)
         self._state.rng[0] = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x1234567) & 0xFFFFFFFFFFFFFFFF)
         clock = self._state.clock[0]
-        gap_s = FRAMES_PER_EVENT / rate
+        gap_s = float(np.interp(np.log10(rate / n), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])) / rate
         clock["now_ns"] = start_ns
         clock["event_ns"] = start_ns + int(gap_s * SECOND)
         clock["timer_ns"] = (start_ns // SECOND + 1) * SECOND

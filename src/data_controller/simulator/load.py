@@ -65,17 +65,28 @@ class Prepared(NamedTuple):
 
 
 def prepare(exchange: Exchange, duration_s: float, rate: float) -> dict[int, Prepared]:
-    """Run the market ahead and return each connection's frames, spread so that `rate` frames a second are due.
+    """Run the market ahead and return each connection's frames of a run.
 
-    With `MAX_RATE` all are due at once. The market's own clock moves on by `duration_s`.
+    They are spread so that `rate` frames a second are due over `duration_s`, on average. With `MAX_RATE` the market
+    runs for `duration_s` and everything is due at once.
     """
     start_ns = exchange.now_ns
-    table, data = exchange.advance_raw(start_ns + int(duration_s * 1e9))
+    tables: list[NDArray[np.void]] = []
+    texts: list[NDArray[np.uint8]] = []
+    frames = size = 0
+    while frames < rate * duration_s if rate > 0 else not tables:
+        part, text = exchange.advance_raw(exchange.now_ns + int(duration_s * (5e7 if rate > 0 else 1e9)))
+        part["end"] += size
+        frames += len(part)
+        size += len(text)
+        tables.append(part)
+        texts.append(text)
+    table, data = np.concatenate(tables), np.concatenate(texts)
     starts = np.zeros(len(table), np.int64)
     starts[1:] = table["end"][:-1]
     due = table["ns"] - start_ns
     if rate > 0 and len(table):
-        due = (due * (len(table) / rate / duration_s)).astype(np.int64)
+        due = (due * (len(table) / rate * 1e9 / (exchange.now_ns - start_ns))).astype(np.int64)
     else:
         due = np.zeros(len(table), np.int64)
     streams: dict[int, Prepared] = {}
@@ -84,8 +95,8 @@ def prepare(exchange: Exchange, duration_s: float, rate: float) -> dict[int, Pre
         lengths = table["end"][mine] - starts[mine]
         out = np.empty(int(lengths.sum()) + 10 * len(mine), np.uint8)
         ends = np.empty(len(mine), np.int64)
-        size = wrap(data, starts[mine], table["end"][mine], out, ends)
-        streams[conn] = Prepared(out[:size], ends, due[mine], table["seq"][mine].copy())
+        filled = wrap(data, starts[mine], table["end"][mine], out, ends)
+        streams[conn] = Prepared(out[:filled], ends, due[mine], table["seq"][mine].copy())
     return streams
 
 
