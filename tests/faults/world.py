@@ -275,15 +275,19 @@ class World:
                 return
 
     def compare_with_exchange(self) -> None:
-        """Compare the true books themselves with the exchange's own state, where nothing is on the wire."""
+        """Compare the true books themselves with the exchange's own state, where nothing is on the wire.
+
+        Not those that the exchange itself falsified, nor those it closed without the client having heard of it.
+        """
         for row, (conn, chan_id) in self.client.serving.items():
             channel = self.client.tables.channels[row]
             link = self.links.get(conn)
             if channel.stream != "book" or link is None or link.wire or link.meant or chan_id not in link.truth:
                 continue
+            if chan_id in link.tainted or chan_id not in link.session.channels:
+                continue
             want = self.exchange.true_book(channel.symbol, channel.precision, channel.length)
-            have = link.truth[chan_id].sides()
-            if have != (want.bids, want.asks):
+            if link.truth[chan_id].sides() != (want.bids, want.asks):
                 self.violations.append(f"the log of {self._name(row)} differs from the exchange at {self._at()}")
 
     def _name(self, row: int) -> str:
