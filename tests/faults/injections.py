@@ -294,7 +294,7 @@ def kicked(world: World, link: Link, rng: random.Random) -> float:
     """The exchange ends a subscription unasked."""
     books = link.session.channel_ids(channel="book")
     if books:
-        link.session.receive(b'{"event":"unsubscribe","chanId":%d}' % rng.choice(books))
+        link.session.handle(b'{"event":"unsubscribe","chanId":%d}' % rng.choice(books))
     return 0.0
 
 

@@ -56,7 +56,7 @@ def run(seed: int, only: str = "") -> dict[str, Any]:
     times: list[tuple[str, float, float | None]] = []  # fault, how long it lasts, until all books are proved
     names: list[str] = []
     _until_proved(world, START_S)
-    if not world.all_proved():
+    if not world.client.all_proved():
         world.violations.append(f"not every book was proved within {START_S:g} s of a faultless start")
     if seed % 2 == 0:
         for _ in range(3):
@@ -71,7 +71,7 @@ def run(seed: int, only: str = "") -> dict[str, Any]:
         _quiet(world)
         times.append(("several at once", (world.now_ns - end_ns) / S, _recover(world, end_ns)))
     _pass(world, WATCH_S)
-    if not world.all_proved():
+    if not world.client.all_proved():
         _recover(world, world.now_ns)
     world.compare_with_exchange()
     return {
@@ -82,10 +82,10 @@ def run(seed: int, only: str = "") -> dict[str, Any]:
         "frames": world.frames,
         "compared": world.compared,
         "alerts": sorted({alert.name for alert in world.alerts}),
-        "resyncs": world.subs.counters["resyncs"],
-        "reconnects": world.subs.counters["reconnects"],
-        "checks_ok": int(world.books.books["checks_ok"].sum()),
-        "checks_bad": int(world.books.books["checks_bad"].sum()),
+        "resyncs": world.client.subs.counters["resyncs"],
+        "reconnects": world.client.subs.counters["reconnects"],
+        "checks_ok": int(world.client.books.books["checks_ok"].sum()),
+        "checks_bad": int(world.client.books.books["checks_bad"].sum()),
         "seconds": (world.now_ns - 1_700_000_000 * S) / S,
     }
 
@@ -97,7 +97,7 @@ def _one(world: World, name: str, rng: random.Random) -> tuple[str, float, float
     took_s = None
     while world.now_ns < at_ns + int((lasts_s + WATCH_S) * S):
         world.step()
-        if not world.all_proved():
+        if not world.client.all_proved():
             _pass(world, max(0.0, lasts_s - (world.now_ns - at_ns) / S))
             took_s = _recover(world, at_ns)
             break
@@ -119,15 +119,15 @@ def _quiet(world: World) -> None:
 
 def _recover(world: World, at_ns: int) -> float:
     _until_proved(world, PATIENCE_S)
-    if not world.all_proved():
-        states = [(c["state"], [ch["state"] for ch in c["channels"]]) for c in world.subs.state()["connections"]]
+    if not world.client.all_proved():
+        states = [(c["state"], [ch["state"] for ch in c["channels"]]) for c in world.client.subs.state()["connections"]]
         world.violations.append(f"not every book was proved again within {PATIENCE_S:g} s: {states}")
     return (world.now_ns - at_ns) / S
 
 
 def _until_proved(world: World, seconds: float) -> None:
     until_ns = world.now_ns + int(seconds * S)
-    while world.now_ns < until_ns and not (world.all_proved() and world.links):
+    while world.now_ns < until_ns and not (world.client.all_proved() and world.links):
         world.step()
 
 

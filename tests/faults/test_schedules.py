@@ -59,14 +59,14 @@ def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:
 
 def _world() -> World:
     world = World(5, BitfinexSettings(instruments=("tBTCUSD",), trades=False, tickers=False))
-    while not world.all_proved():
+    while not world.client.all_proved():
         world.step()
     return world
 
 
 def test_the_rule_is_not_vacuous_a_book_that_is_made_to_differ_is_found() -> None:
     world = _world()
-    world.books.side(0, +1)[3]["size_digits"] += 1
+    world.client.books.side(0, +1)[3]["size_digits"] += 1
     for _ in range(200):
         world.step()
     assert "is PROVED by all it was sent and differs" in world.violations[0]
@@ -78,7 +78,7 @@ def test_the_rule_is_not_vacuous_a_session_that_ignores_gaps_is_found(monkeypatc
 
     def forgetful(conn: int, link: Link, frame: Frame) -> None:
         if frame.seq:
-            world.decoder._conns[conn]["last_seq"] = frame.seq - 1  # it never learns that a number is missing
+            world.client.decoder._conns[conn]["last_seq"] = frame.seq - 1  # it never learns that a number is missing
         receive(conn, link, frame)
 
     monkeypatch.setattr(world, "_receive", forgetful)
@@ -96,9 +96,9 @@ def test_a_falsified_entry_breaks_its_book_at_the_next_checksum_and_not_before()
     (link,) = world.links.values()
     while not link.tainted:
         world.step()
-    while world.books.books[0]["proof"] == Proof.PROVED:
+    while world.client.books.books[0]["proof"] == Proof.PROVED:
         world.step()
-    assert world.books.books[0]["checks_bad"] == 1
+    assert world.client.books.books[0]["checks_bad"] == 1
     assert world.violations == []
 
 

@@ -9,33 +9,24 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from data_controller.actions import Action, Alert, Open, Reconnect, Send
-from data_controller.exchanges.bitfinex.decoder import BitfinexDecoder
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
-from data_controller.exchanges.bitfinex.subscriptions import BitfinexSubscriptions
-from data_controller.exchanges.protocols import Rows
 from data_controller.ingest.backoff import delays
 from data_controller.ingest.limiter import TokenBucket
 from data_controller.ingest.settings import IngestSettings
-from data_controller.market.books import Books
-from data_controller.market.core import BROKE, CONTROL, apply_row
 from data_controller.market.layout import Proof
-from data_controller.market.proof import refresh
-from data_controller.market.rows import Control
-from data_controller.market.settings import ProofSettings
-from data_controller.market.tables import Tables
-from data_controller.records import Batch, Kind
+from data_controller.records import Kind
 from data_controller.simulator.exchange import Exchange, Frame
 from data_controller.simulator.session import Session
 from data_controller.simulator.state import EVENT, SNAPSHOT, UPDATE
 from data_controller.simulator.truth import ClientBook, parse
+
+from .client import Client
 
 S = 1_000_000_000
 STEP_NS = 20_000_000
@@ -48,18 +39,11 @@ Mangle = Callable[[Frame], list[Frame] | None]
 """Takes a frame as sent; the frames that go on instead, or None where it has nothing to do with this one."""
 
 
-class _Session(Session):
-    """Leaves its answers in the queue, so that they are taken as `Frame`s like all others."""
-
-    def _bytes(self) -> list[bytes]:
-        return []
-
-
 class Link:
     """One connection from the exchange's side, its wire, and the true books as of what the client was given."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self.session = _Session(exchange)
+        self.session = Session(exchange)
         self._ever: dict[int, dict[str, Any]] = {}
         self.wire: deque[tuple[int, Frame]] = deque()  # (due, frame)
         self.mangles: list[Mangle] = []
@@ -124,29 +108,15 @@ class World:
         self.on_link: list[Callable[[Link], None]] = []  # one-shot, for the next connection
         self.lose_requests = 0
         self._later: list[tuple[int, Callable[[], None]]] = []
-        # The client
-        self.tables = Tables()
-        self.decoder = BitfinexDecoder(self.tables)
-        self.subs = BitfinexSubscriptions(settings, self.tables)
-        self.proof = ProofSettings()
-        self.rows = Rows()
-        self.last_recv_ns = np.zeros(64, np.int64)
-        self.serving: dict[int, tuple[int, int]] = {}  # channel row -> (connection, channel id), as acknowledged
-        self._seq = 0
+        self.client = Client(settings, self._perform)
         self._records: deque[tuple[Kind, int]] = deque()
         self._requests: deque[tuple[int, int, Link, bytes]] = deque()
         self._opening: dict[int, int] = {}
         self._opened_ns: dict[int, int] = {}
-        self._delays: dict[int, Iterator[float]] = {}
+        self._delays: dict[int, Generator[float, float, None]] = {}
         self._limiter = TokenBucket()
         self._pulse_ns = self.now_ns
-        self._perform(self.subs.start(self.now_ns))
-        self.books = Books(self.tables, self.proof.accept_mask)
-        self.wanted = [row for row, channel in enumerate(self.tables.channels) if channel.stream == "book"]
-
-    def all_proved(self) -> bool:
-        """True where every book that the config asks for is PROVED."""
-        return bool((self.books.books["proof"][self.wanted] == Proof.PROVED).all())
+        self.client.start(self.now_ns)
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Have `what` happen after `seconds`."""
@@ -172,7 +142,7 @@ class World:
             _, conn, link, payload = self._requests.popleft()
             if self.links.get(conn) is link:
                 self._drain(link)
-                link.session.receive(payload)
+                link.session.handle(payload)
         for conn, link in list(self.links.items()):
             self._drain(link)
             self._deliver(conn, link)
@@ -180,7 +150,8 @@ class World:
                 self.hang_up(conn)
         while now_ns - self._pulse_ns >= PULSE_NS:
             self._pulse_ns += PULSE_NS
-            self._pulse()
+            self.client.pulse(self.now_ns)
+            self._consume()
 
     def hang_up(self, conn: int) -> None:
         """The connection ends, from whichever side; what is on the wire is lost."""
@@ -215,7 +186,7 @@ class World:
             pace = self._delays[conn] = delays(self.rng, s.reconnect_first_s, s.reconnect_max_s, s.stable_after_s)
             delay_s = next(pace)
         else:
-            delay_s = pace.send(lasted_s)  # type: ignore[attr-defined]
+            delay_s = pace.send(lasted_s)
         at_ns = self.now_ns + int(delay_s * S)
         while wait_ns := self._limiter.take(at_ns):
             at_ns += wait_ns
@@ -233,65 +204,20 @@ class World:
     def _receive(self, conn: int, link: Link, frame: Frame) -> None:
         self.frames += 1
         changed = link.advance_truth(frame.seq)
-        data = np.frombuffer(frame.data, np.uint8).copy()
-        batch = Batch(
-            self._next_seq(),
-            np.array([self.now_ns]),
-            np.array([Kind.FRAME], np.uint8),
-            np.array([conn], np.int32),
-            np.array([0, len(data)], np.int32),
-            data,
-        )
-        self.rows.stop = 0
-        checks_ok = self.books.books["checks_ok"].copy()
-        after = self.decoder.decode(batch, 0, 1, self.rows, self.last_recv_ns)
-        if after != 1:
-            self.violations.append(f"the decoder consumed {after} of 1 frames: {frame.data[:200]!r}")
-        touched = self._apply()
+        checks_ok = self.client.books.books["checks_ok"].copy()
+        touched = self.client.record(Kind.FRAME, conn, self.now_ns, frame.data)
         self._consume()
-        rows = {row for row, at in self.serving.items() if at[0] == conn and at[1] in changed} | touched
+        rows = {row for row, at in self.client.serving.items() if at[0] == conn and at[1] in changed} | touched
         for row in sorted(rows):
-            self._compare(row, int(self.books.books["checks_ok"][row]) > int(checks_ok[row]))
+            self._compare(row, int(self.client.books.books["checks_ok"][row]) > int(checks_ok[row]))
 
     def _consume(self) -> None:
         """Hand over what the shell recorded besides frames."""
         while self._records:
             kind, conn = self._records.popleft()
-            self.rows.stop = 0
-            happened = self.decoder.opened if kind is Kind.OPENED else self.decoder.closed
-            happened(conn, self._next_seq(), self.now_ns, self.rows)
-            self._apply()
-
-    def _apply(self) -> set[int]:
-        if self.books.ensure(self.tables):
-            self.violations.append(f"the channel table grew by {self.tables.channels[-1]}")
-        books = self.books
-        touched: set[int] = set()
-        for r in range(self.rows.stop):
-            row = self.rows.array[r]
-            channel = int(row["channel"])
-            code = apply_row(self.rows.array, r, books.books, books.levels, books.index, books.scratch)
-            if channel >= 0:
-                touched.add(channel)
-            if code == CONTROL:
-                if int(row["ref"]) == Control.SUBSCRIBED:
-                    self.serving[channel] = int(row["part"]), int(row["price"])
-                self._perform(self.subs.on_control(row, self.now_ns))
-            elif code == BROKE:
-                self._perform(self.subs.on_broken(channel, int(books.books[channel]["broken_by"]), self.now_ns))
-        return {row for row in touched if books.books[row]["depth"]}
-
-    def _pulse(self) -> None:
-        books = self.books.books
-        broke = refresh(books, self.now_ns, self.proof.max_age_ns, self.proof.accept_mask)
-        if broke:
-            for row in np.flatnonzero((books["proof"] == Proof.BROKEN) & (books["broken_ns"] == self.now_ns)):
-                self._perform(self.subs.on_broken(int(row), int(books[row]["broken_by"]), self.now_ns))
-        self._perform(self.subs.on_pulse(self.now_ns, self.last_recv_ns, books))
-        self._consume()
+            self.client.record(kind, conn, self.now_ns)
 
     def _perform(self, actions: list[Action]) -> None:
-        self.subs.validate()
         for action in actions:
             match action:
                 case Open(conn=conn):
@@ -313,20 +239,16 @@ class World:
                 case Alert():
                     self.alerts.append(action)
 
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
-
     # The truth
 
     def _compare(self, row: int, just_checked: bool) -> None:
         """The rule: PROVED means equal to the true book; what was falsified counts when a checksum said it is right."""
-        book = self.books.books[row]
+        book = self.client.books.books[row]
         if book["usable"] and book["proof"] != Proof.PROVED:
             self.violations.append(f"{self._name(row)} is usable and {Proof(int(book['proof'])).name}")
         if book["proof"] != Proof.PROVED:
             return
-        conn, chan_id = self.serving.get(row, (-1, 0))
+        conn, chan_id = self.client.serving.get(row, (-1, 0))
         link = self.links.get(conn)
         if link is None or chan_id not in link.truth:
             self.violations.append(f"{self._name(row)} is PROVED and nobody serves it")
@@ -337,7 +259,7 @@ class World:
         self.compared += 1
         raw = link.truth[chan_id].raw
         for side, true in zip((+1, -1), link.truth[chan_id].sides(), strict=True):
-            own = self.books.side(row, side)
+            own = self.client.books.side(row, side)
             if falsified:
                 own, true = own[:CHECKED], true[:CHECKED]
             price, count = (1, 0) if raw else (0, 1)
@@ -353,19 +275,23 @@ class World:
                 return
 
     def compare_with_exchange(self) -> None:
-        """Compare the true books themselves with the exchange's own state, where nothing is on the wire."""
-        for row, (conn, chan_id) in self.serving.items():
-            channel = self.tables.channels[row]
+        """Compare the true books themselves with the exchange's own state, where nothing is on the wire.
+
+        Not those that the exchange itself falsified, nor those it closed without the client having heard of it.
+        """
+        for row, (conn, chan_id) in self.client.serving.items():
+            channel = self.client.tables.channels[row]
             link = self.links.get(conn)
             if channel.stream != "book" or link is None or link.wire or link.meant or chan_id not in link.truth:
                 continue
+            if chan_id in link.tainted or chan_id not in link.session.channels:
+                continue
             want = self.exchange.true_book(channel.symbol, channel.precision, channel.length)
-            have = link.truth[chan_id].sides()
-            if have != (want.bids, want.asks):
+            if link.truth[chan_id].sides() != (want.bids, want.asks):
                 self.violations.append(f"the log of {self._name(row)} differs from the exchange at {self._at()}")
 
     def _name(self, row: int) -> str:
-        channel = self.tables.channels[row]
+        channel = self.client.tables.channels[row]
         return f"{channel.symbol} {channel.precision}/{channel.length}"
 
     def _at(self) -> str:
