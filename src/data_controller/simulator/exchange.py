@@ -129,9 +129,9 @@ class Exchange:
         clock = self._state.clock[0]
         gap_s = float(np.interp(np.log10(rate / n), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])) / rate
         clock["now_ns"] = start_ns
-        clock["event_ns"] = start_ns + int(gap_s * SECOND)
+        clock["event_ns"] = start_ns + round(gap_s * SECOND)
         clock["timer_ns"] = (start_ns // SECOND + 1) * SECOND
-        clock["gap_ns"] = gap_s * SECOND
+        clock["gap_ns"] = round(gap_s * SECOND)
         clock["order_id"] = 150_000_000_000 + (seed % 9973) * 1_000_000
         clock["trade_id"] = 1_400_000_000 + (seed % 9973) * 1_000
         clock["check_every"] = check_every

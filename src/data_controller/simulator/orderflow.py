@@ -57,7 +57,9 @@ def plan(strength: float, horizon_s: float, tau_s: float, volatility_bps: float,
         raise SimulatorError(f"expected a strength below {top:.3f} at a horizon of {horizon_s} s, was {strength}")
     cap = (_STEP_MAX * grid_bps * 1e-4) ** 2 / gap_s
     shrink = min(1.0, math.sqrt(cap / noise))
-    return Plan(math.sqrt(drift_variance) * shrink, math.sqrt(noise) * shrink, tau_s)
+    # Ten digits: the last bits of exp differ between mathematical libraries, and a seed must not.
+    drift_sd, sigma = (float(f"{root * shrink:.9e}") for root in (math.sqrt(drift_variance), math.sqrt(noise)))
+    return Plan(drift_sd, sigma, tau_s)
 
 
 @kernel
