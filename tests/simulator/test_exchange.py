@@ -12,8 +12,8 @@ from data_controller.simulator.orderflow import plan
 from data_controller.simulator.session import Session
 
 PINNED = {
-    1: "c2842b52bddd51960b56a5b9c098e1dbaefb89f6710a3f0424e3b5ff91d96e4d",
-    7: "34b40d8efe551ae615e5175768221c99c4229081427508c40581641ffb472591",
+    1: "095b01789bf9433f9781c4a4298b927357879d5f7a0f9252867a7a51b0a11b24",
+    7: "c7f24f6518d38c60e44d9854afe6a4e70a34a14d800f2dbaf00c467473209778",
 }
 
 

@@ -89,7 +89,8 @@ class Exchange:
 
     `instruments` is a number or symbols; `ticks_per_second` the frames a second that P0 books of 25 (with checksums)
     and trades of all of them make together, on average. `strength` is the correlation of the latent drift with the
-    return over `horizon_s`. Raises SimulatorError for settings that no market can have.
+    return over `horizon_s`. `dust` is the share of orders so small that their amounts are written with an exponent;
+    with 0 there is no such amount at all. Raises SimulatorError for settings that no market can have.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Exchange:
         start_ns: int = 1_700_000_000 * SECOND,
         check_every: int = 10,
         depth: int = 220,
+        dust: float = 0.002,
     ) -> None:
         self.symbols = instrument_names(instruments) if isinstance(instruments, int) else list(instruments)
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -137,6 +139,7 @@ class Exchange:
         clock["check_every"] = check_every
         clock["depth"] = depth
         clock["tau_s"] = drift_time_s
+        clock["dust"] = dust
         for i, symbol in enumerate(self.symbols):
             price = _start_price(symbol, i)
             digits = price * 1e8
@@ -147,7 +150,10 @@ class Exchange:
             market["fair"] = market["anchor"] = price
             market["drift_sd"], market["sigma"] = settings.drift_sd, settings.sigma
             market["latent_ns"] = start_ns
-            market["unit"] = max(100, int(1500.0 / price * 1e8))
+            unit = max(100, int(1500.0 / price * 1e8))
+            lot = 10 ** max(0, len(str(unit)) - 10)
+            market["unit"], market["lot"] = unit, lot
+            market["least"] = 0 if dust else 100 * lot
             fill(self._state, i)
             last = -int(self._state.levels[i, 0, 0]["key"])
             for name in ("open_k", "high_k", "low_k", "last_k"):
@@ -469,7 +475,7 @@ class Exchange:
             float_text(change),
             float_text(round(change / opened, 8)),
             price_text(int(market["last_k"])),
-            amount_text(int(market["volume"])),
+            float_text(round(float(market["volume"]) * 1e-8, 8)),
             price_text(int(market["high_k"])),
             price_text(int(market["low_k"])),
         )
@@ -487,7 +493,7 @@ class Exchange:
             part = rows[(rows["mts"] >= start) & (rows["mts"] < start + width)]
             prices = (part[0]["open"], part[-1]["close"], part["high"].max(), part["low"].min())
             texts = ",".join(price_text(int(k)) for k in prices)
-            out.append(f"[{start},{texts},{amount_text(int(part['volume'].sum()))}]")
+            out.append(f"[{start},{texts},{float_text(round(float(part['volume'].sum()) * 1e-8, 8))}]")
         return out
 
 
