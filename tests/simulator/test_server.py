@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from simulator_client import ALL_FLAGS, Client
+from simulator_process import Process
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 HANDSHAKE = (
     b"GET /ws/2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-SOURCE = Path(__file__).parents[2] / "src"
-
-
-class Process:
-    """A running simulator."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "data_controller.simulator", "--exit-with-stdin", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        )
-        self.ready = self.line()
-        self.port = self.ready["port"]
-        self.control = socket.create_connection(("127.0.0.1", self.ready["control_port"]), timeout=20)
-        self.replies = self.control.makefile("rb")
-
-    def line(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def do(self, what: str, **values: Any) -> dict[str, Any]:
-        self.control.sendall(json.dumps({"do": what} | values).encode() + b"\n")
-        return json.loads(self.replies.readline())
-
-    def open(self) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.port}/ws/2", compression=None, max_size=1 << 24)
-
-    def end(self) -> int:
-        self.control.close()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        return self.process.wait(20)
 
 
 @pytest.fixture

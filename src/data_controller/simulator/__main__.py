@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--horizon-s", type=float, default=60.0)
     add("--volatility-bps", type=float, default=6.0, help="standard deviation of the return over 60 s")
     add("--check-every", type=int, default=10, help="book messages between two checksums")
+    add("--dust", type=float, default=0.002, help="share of orders whose amounts need an exponent")
     add("--prehistory-seconds", type=float, default=0.0, help="at 20 frames a second an instrument")
     add("--prehistory-out", help="file, named pipe or Unix socket for the pre-history's Arrow stream")
     add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: when it meets the wall clock)")
@@ -138,6 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             horizon_s=args.horizon_s,
             volatility_bps=args.volatility_bps,
             check_every=args.check_every,
+            dust=args.dust,
             start_ns=end_ns - int(args.prehistory_seconds * 1e9),
         )
         if args.prehistory_seconds:

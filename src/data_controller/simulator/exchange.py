@@ -84,12 +84,19 @@ def _start_price(symbol: str, number: int) -> float:
     return digits / 10.0 ** (1 + number % 5)
 
 
+def _gap_s(rate: float, instruments: int) -> float:
+    """Mean time between market events at which all instruments make `rate` frames a second."""
+    per_event = np.interp(np.log10(rate / instruments), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])
+    return float(per_event) / rate
+
+
 class Exchange:
     """A seeded market and its channels. The same seed and settings give the same market, whoever listens.
 
     `instruments` is a number or symbols; `ticks_per_second` the frames a second that P0 books of 25 (with checksums)
     and trades of all of them make together, on average. `strength` is the correlation of the latent drift with the
-    return over `horizon_s`. Raises SimulatorError for settings that no market can have.
+    return over `horizon_s`. `dust` is the share of orders so small that their amounts are written with an exponent;
+    with 0 there is no such amount at all. Raises SimulatorError for settings that no market can have.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class Exchange:
         start_ns: int = 1_700_000_000 * SECOND,
         check_every: int = 10,
         depth: int = 220,
+        dust: float = 0.002,
     ) -> None:
         self.symbols = instrument_names(instruments) if isinstance(instruments, int) else list(instruments)
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -127,16 +135,17 @@ class Exchange:
         self._state = layout.allocate(n, 64, 64, 1 << 16, 1 << 23)
         self._state.rng[0] = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x1234567) & 0xFFFFFFFFFFFFFFFF)
         clock = self._state.clock[0]
-        gap_s = float(np.interp(np.log10(rate / n), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])) / rate
+        gap_s = _gap_s(rate, n)
         clock["now_ns"] = start_ns
-        clock["event_ns"] = start_ns + int(gap_s * SECOND)
+        clock["event_ns"] = start_ns + round(gap_s * SECOND)
         clock["timer_ns"] = (start_ns // SECOND + 1) * SECOND
-        clock["gap_ns"] = gap_s * SECOND
+        clock["gap_ns"] = round(gap_s * SECOND)
         clock["order_id"] = 150_000_000_000 + (seed % 9973) * 1_000_000
         clock["trade_id"] = 1_400_000_000 + (seed % 9973) * 1_000
         clock["check_every"] = check_every
         clock["depth"] = depth
         clock["tau_s"] = drift_time_s
+        clock["dust"] = dust
         for i, symbol in enumerate(self.symbols):
             price = _start_price(symbol, i)
             digits = price * 1e8
@@ -147,7 +156,10 @@ class Exchange:
             market["fair"] = market["anchor"] = price
             market["drift_sd"], market["sigma"] = settings.drift_sd, settings.sigma
             market["latent_ns"] = start_ns
-            market["unit"] = max(100, int(1500.0 / price * 1e8))
+            unit = max(100, int(1500.0 / price * 1e8))
+            lot = 10 ** max(0, len(str(unit)) - 10)
+            market["unit"], market["lot"] = unit, lot
+            market["least"] = 0 if dust else 100 * lot
             fill(self._state, i)
             last = -int(self._state.levels[i, 0, 0]["key"])
             for name in ("open_k", "high_k", "low_k", "last_k"):
@@ -235,7 +247,7 @@ class Exchange:
         """Let the market make about this many frames a second from here on, as `ticks_per_second` at its start."""
         if ticks_per_second <= 0:
             raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
-        self._state.clock[0]["gap_ns"] = FRAMES_PER_EVENT / ticks_per_second * SECOND
+        self._state.clock[0]["gap_ns"] = round(_gap_s(ticks_per_second, len(self.symbols)) * SECOND)
 
     def halt(self, halted: bool) -> None:
         """Stop or resume trading; time goes on, heartbeats too."""
@@ -475,7 +487,7 @@ class Exchange:
             float_text(change),
             float_text(round(change / opened, 8)),
             price_text(int(market["last_k"])),
-            amount_text(int(market["volume"])),
+            float_text(round(float(market["volume"]) * 1e-8, 8)),
             price_text(int(market["high_k"])),
             price_text(int(market["low_k"])),
         )
@@ -493,7 +505,7 @@ class Exchange:
             part = rows[(rows["mts"] >= start) & (rows["mts"] < start + width)]
             prices = (part[0]["open"], part[-1]["close"], part["high"].max(), part["low"].min())
             texts = ",".join(price_text(int(k)) for k in prices)
-            out.append(f"[{start},{texts},{amount_text(int(part['volume'].sum()))}]")
+            out.append(f"[{start},{texts},{float_text(round(float(part['volume'].sum()) * 1e-8, 8))}]")
         return out
 
 

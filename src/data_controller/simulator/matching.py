@@ -173,6 +173,8 @@ def take(state: Any, i: int, buys: bool, amount: int, limit_k: int) -> int:
         if maker.key > limit:
             break
         fill = min(amount, maker.amount)
+        if maker.amount - fill < state.market[i].least:
+            fill = maker.amount
         k = key_of(maker.key, side)
         reduce_order(state, i, side, ZERO, fill)
         record_trade(state, i, k, fill if buys else -fill)

@@ -57,7 +57,9 @@ def plan(strength: float, horizon_s: float, tau_s: float, volatility_bps: float,
         raise SimulatorError(f"expected a strength below {top:.3f} at a horizon of {horizon_s} s, was {strength}")
     cap = (_STEP_MAX * grid_bps * 1e-4) ** 2 / gap_s
     shrink = min(1.0, math.sqrt(cap / noise))
-    return Plan(math.sqrt(drift_variance) * shrink, math.sqrt(noise) * shrink, tau_s)
+    # Ten digits: the last bits of exp differ between mathematical libraries, and a seed must not.
+    drift_sd, sigma = (float(f"{root * shrink:.9e}") for root in (math.sqrt(drift_variance), math.sqrt(noise)))
+    return Plan(drift_sd, sigma, tau_s)
 
 
 @kernel
@@ -77,18 +79,19 @@ def advance_latent(state: Any, i: int, now_ns: int) -> None:
 
 
 @kernel
-def amount_of(state: Any, i: int) -> int:
+def amount_of(state: Any, i: int) -> Any:
     """An order's amount: lognormal around the instrument's unit, sometimes round, rarely dust."""
-    amount = max(1, int(state.market[i].unit * lognormal(state.rng)))
+    lot = state.market[i].lot
+    lots = max(100, int(state.market[i].unit * lognormal(state.rng)) // lot)
     u = uniform(state.rng)
     if u < 0.35:
         step = 1
-        while amount // step >= 100:
+        while lots // step >= 100:
             step *= 10
-        amount -= amount % step
-    elif u > 0.998:
-        amount = 1 + below(state.rng, 99)
-    return amount
+        lots -= lots % step
+    elif u > 1.0 - state.clock[0].dust:
+        lots = 1 + below(state.rng, 99)
+    return lots * lot
 
 
 @kernel

@@ -161,7 +161,7 @@ def read_prehistory(source: str | Path | IO[bytes], width_ns: int = CHUNK_NS) ->
                     ),
                     width_ns,
                 )
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise SimulatorError(f"expected a whole pre-history stream, found: {error}") from error
 
 

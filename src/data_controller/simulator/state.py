@@ -42,18 +42,20 @@ MARKET = np.dtype(
         ("sigma", "<f8"),  # noise of the fair price, relative per square root of a second
         ("latent_ns", "<i8"),  # when fair and drift were last advanced
         ("unit", "<i8"),  # median order amount, 1e-8
+        ("lot", "<i8"),  # amounts are multiples of it, so that a float holds each sum exactly
+        ("least", "<i8"),  # a smaller remainder is filled with the rest
         ("trades", "<i8"),  # trades so far; the last TAPE are on the tape
         ("open_k", "<i8"),
         ("high_k", "<i8"),
         ("low_k", "<i8"),
         ("last_k", "<i8"),
-        ("volume", "<i8"),
+        ("volume", "<f8"),
         ("minutes", "<i8"),  # candles so far
     ]
 )
 TRADE = np.dtype([("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")])  # amount > 0: the taker bought
 CANDLE = np.dtype(
-    [("mts", "<i8"), ("open", "<i8"), ("close", "<i8"), ("high", "<i8"), ("low", "<i8"), ("volume", "<i8")]
+    [("mts", "<i8"), ("open", "<i8"), ("close", "<i8"), ("high", "<i8"), ("low", "<i8"), ("volume", "<f8")]
 )
 PENDING_TU = np.dtype(
     [("due_ns", "<i8"), ("instrument", "<i8"), ("id", "<i8"), ("mts", "<i8"), ("amount", "<i8"), ("k", "<i8")]
@@ -98,6 +100,7 @@ CLOCK = np.dtype(
         ("check_every", "<i8"),
         ("depth", "<i8"),  # orders a side that the flow keeps up
         ("tau_s", "<f8"),  # time constant of the drift
+        ("dust", "<f8"),  # share of orders of less than 100 lots
         ("halted", "<u1"),
         # where the next frame goes
         ("n", "<i8"),
