@@ -33,7 +33,7 @@ class Clock:
         return self._anchor_ns + elapsed + elapsed * self._rate_ppm // 1_000_000
 
     def compare(self) -> int:
-        """Compare with the wall clock, bend the rate towards it (at most `max_slew_ppm`) and return the offset in ns."""
+        """Compare with the wall clock, bend the rate towards it and return the offset in ns."""
         mono = self.monotonic_ns()
         now = self.of_monotonic(mono)  # of the same reading, or time would jump by what lies between two
         self._anchor_ns, self._anchor_mono_ns = now, mono

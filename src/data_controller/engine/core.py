@@ -16,7 +16,7 @@ from data_controller.errors import JournalError
 from data_controller.journal.recorder import Recorder
 from data_controller.killswitch.latch import Latch as LatchFile
 from data_controller.pipeline.pipeline import Pipeline
-from data_controller.prediction.ladder import Ladder, Reply
+from data_controller.prediction.ladder import NONE, Ladder, Reply
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
 _FRAME = int(Kind.FRAME)
@@ -56,8 +56,8 @@ class Silent:
 class Core:
     """Takes records, steps the pipeline over them, performs its actions. Everything runs on the loop thread.
 
-    `call_soon` schedules on the loop; `tell` takes table rows; `alert` takes what a person should hear; `on_error` hears
-    of an error that nobody expected in a step. After one the core only records: nothing is consumed or done any more.
+    `call_soon` schedules on the loop; `tell` takes table rows; `alert` takes what a person should hear; `on_error`
+    hears of an error that nobody expected in a step. After one the core only records: nothing is consumed or done.
     """
 
     def __init__(
@@ -103,9 +103,17 @@ class Core:
         self.prediction = LatencyHistogram()
         self.step_time = LatencyHistogram()
         self.slice_time = LatencyHistogram()
+        self.predictions_failed = 0  # that no tier answered, one an instrument
         self.orders_held = 0  # submitted, waiting for the journal
         self.orders_left = 0
         self.orders_stopped = 0  # by the latch or a dead journal
+
+    def go_on_from(self, before: Core) -> None:
+        """Add to the figures of an earlier core instead of beginning at none."""
+        for name in ("wire_to_decision", "tick_to_decision", "prediction", "step_time", "slice_time"):
+            getattr(self, name).merge(getattr(before, name))
+        self.orders_left, self.orders_stopped = before.orders_left, before.orders_stopped
+        self.predictions_failed = before.predictions_failed
 
     # records in
 
@@ -253,6 +261,8 @@ class Core:
         reply = self.answered = self.ladder.predict(action.features, action.valid)
         if self.live:
             self.prediction.record(self.clock.monotonic_ns() - started_ns)
+        if reply.tier == NONE:
+            self.predictions_failed += len(reply.valid)
         instruments, horizons, outputs = reply.outputs.shape
         answer = Answer(
             tick_ns=action.tick_ns,

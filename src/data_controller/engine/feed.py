@@ -137,7 +137,7 @@ class FeedBuilder:
             return "failed: no model bundle"
         failed = ladder.refused if reply is None else reply.failed
         why = "; ".join(f"{tier}: {text}" for tier, text in failed.items())
-        if reply is not None and reply.tier == NONE or not ladder.tiers:
+        if (reply is not None and reply.tier == NONE) or not ladder.tiers:
             return f"failed: no tier answers, nothing new is entered ({why})"
         by = "not asked yet" if reply is None else f"by {reply.tier}"
         return f"degraded: {by} ({why})" if failed else f"ok: {by}"
