@@ -28,6 +28,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose one feature is there at the first tick."""
+    return eager_bundle(tmp_path_factory.mktemp("bundles") / "swift", weights=(("qi_best", 12.0),))
+
+
+@pytest.fixture(scope="session")
 def made(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
     config = eager_config(bundle, ["tBTCUSD", "tETHUSD"])

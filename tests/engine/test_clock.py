@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_an_offset_is_worked_off_in_about_ten_seconds_and_dies_out() -> None:
         offsets.append(clock.compare())
         hands.pass_ns(1_000_000_000)
     assert offsets[0] == 2_000_000
-    assert all(later <= earlier for earlier, later in zip(offsets, offsets[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(offsets))
     assert 0 <= offsets[-1] < 20_000
 
 
