@@ -23,6 +23,7 @@ from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
+from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.setup import configure_live
@@ -97,6 +98,7 @@ class LiveEngine:
         self._clock = Clock()
         self._proved = False
         self._stop: asyncio.Event
+        self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
@@ -246,6 +248,7 @@ class LiveEngine:
         loop = asyncio.get_running_loop()
         if self._stop.is_set():
             return
+        began_ns = self._clock.monotonic_ns()
         clock, core, recorder = self._clock, self.core, self.recorder
         self.vitals.lag(int((loop.time() - self._pulse_at) * 1e9))
         now_ns = clock.now_ns()
@@ -268,6 +271,7 @@ class LiveEngine:
         self._save(now_ns)
         self._publish()
         self._look_at_the_end(now_ns)
+        self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
         if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
             self._pulse_at = loop.time() + self.config.engine.pulse_ms / 1000
@@ -400,6 +404,7 @@ class LiveEngine:
             "wire_to_decision_us": core.wire_to_decision.summary_us(),
             "tick_to_decision_us": core.tick_to_decision.summary_us(),
             "step_us": core.step_time.summary_us(),
+            "pulse_us": self.pulse_time.summary_us(),
             "slice_us": core.slice_time.summary_us(),
             "barrier_ms": {"last": self.recorder.barrier.last_ns / 1e6, "max": self.recorder.barrier.max_ns / 1e6},
             "journal_bytes": sum(f.stat().st_size for f in (self.state_dir / "journal").glob("*.arrows*")),
