@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from data_controller.errors import SimulatorError
-from data_controller.simulator.exchange import market_hash
 from data_controller.simulator.faults import Fault, describe, fault, random_faults
 from data_controller.simulator.server import Peer, Server
 
@@ -180,7 +179,7 @@ class Control:
         return {"rows": len(self.server.sent)}
 
     def _hash(self, command: dict[str, Any]) -> dict[str, Any]:
-        return {"market": market_hash(self.server.exchange)}
+        return {"market": self.server.exchange.digest()}
 
     def _stop(self, command: dict[str, Any]) -> dict[str, Any]:
         self.stopped.set()
