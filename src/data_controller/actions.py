@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a connection in slot `conn`; the shell keeps the venue's rate limit and backs off."""
+    """Open a connection in slot `conn`; the shell tries until it is open, with back-off and the venue's rate limit."""
 
     conn: int
     venue: str
@@ -28,7 +28,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Drop connection `conn` and open it again, not before `not_before_ns` (engine time, 0 at once)."""
+    """Drop connection `conn`; its next Open takes effect not before `not_before_ns` (engine time, 0 at once).
+
+    The shell opens nothing by itself: it pushes CLOSED, and the venue's Subscriptions answer that with Open.
+    """
 
     conn: int
     reason: str

@@ -1,7 +1,8 @@
 """The one door to numba: every compiled function is made here, and its cache folder is named by all kernel sources.
 
-numba recompiles when the file of a cached function changes, but not when a file that it calls does; so the
-cache lives in a folder whose name is a hash over every module that imports this one.
+numba recompiles when the file of a cached function changes, but not when a file that it calls does, nor when a
+constant that it took from another module does; so the cache lives in a folder whose name is a hash over every
+module of every folder in which one imports this module.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ _MARK = b"data_controller.kernels import"
 
 
 def sources_hash() -> str:
-    """Hex digest over the text of every module that compiles kernels, in path order."""
+    """Hex digest over the text of every module that compiles kernels or lies beside one that does, in path order.
+
+    `market` always counts: its layouts and enums are constants in every room's kernels.
+    """
     package = Path(__file__).parent
+    texts = {path: path.read_bytes() for path in sorted(package.rglob("*.py"))}
+    folders = {path.parent for path, text in texts.items() if _MARK in text and path.parent != package}
+    folders.add(package / "market")
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        text = path.read_bytes()
-        if _MARK in text or path.name == "rows.py":
+    for path, text in texts.items():
+        if path.parent in folders or path == Path(__file__):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + text)
     return digest.hexdigest()
 

@@ -31,6 +31,9 @@ class Kind(IntEnum):
 
 
 NO_CONNECTION = -1
+ENGINE_STOPS = "the engine stops"
+CAPTURE_ENDS = "the capture ends"
+"""Reasons of CLOSED records behind which nothing more was wanted: the books before them were not lost."""
 
 
 @dataclass(slots=True)

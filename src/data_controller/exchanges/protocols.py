@@ -35,10 +35,15 @@ class Decoder(Protocol):
     """Frames of one venue in, rows out; depends on received bytes (and their order) alone."""
 
     tables: Tables
+    wire_seq: NDArray[np.int64]  # [at least the batch] the venue's own number of each record last decoded, 0 none
     side_rows: dict[
         str, list[dict[str, Any]]
     ]  # table -> rows off the hot path: tickers, candles, quarantine; drained by the caller
-    counters: dict[str, int]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Monotone counts by name."""
+        ...
 
     def opened(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """A connection opened: forget what slot `conn` knew; append its CONTROL row."""
@@ -70,6 +75,10 @@ class Subscriptions(Protocol):
 
     def on_broken(self, channel: int, broken_by: int, now_ns: int) -> list[Any]:
         """Actions after the book of `channel` broke: resync it alone."""
+        ...
+
+    def reload(self, settings: Any, now_ns: int) -> list[Any]:
+        """Actions that make the venue's new config section true."""
         ...
 
     def on_pulse(self, now_ns: int, last_recv_ns: NDArray[np.int64], books: NDArray[np.void]) -> list[Any]:

@@ -32,10 +32,7 @@ BOOK = np.dtype(
         ("instrument", "<i4"),
         ("depth", "<u1"),  # 2 or 3; 0 = row not in use
         ("checksum_rule", "<u1"),  # ChecksumRule
-        (
-            "sequenced",
-            "<u1",
-        ),  # 1: its connection numbers messages, and no number is missing since the snapshot
+        ("sequenced", "<u1"),  # 1: its connection numbers messages; a missing number breaks the book
         ("checksummed", "<u1"),  # 1: the venue promised checksums for it
         ("proof", "<u1"),  # Proof
         ("proof_by", "<u1"),  # ProofBy
@@ -53,6 +50,9 @@ BOOK = np.dtype(
         ("checked_ns", "<i8"),  # arrival of the last checksum that matched, 0 never
         ("unproved_since_ns", "<i8"),  # first change after the last matched checksum, 0 none
         ("snapshot_ns", "<i8"),  # arrival of the last snapshot, 0 none
+        ("crossed_since_ns", "<i8"),  # first message of an unbroken run that left bid >= ask, 0 none
+        ("broken_ns", "<i8"),  # when `proof` became BROKEN, 0 while it is not
+        ("accept", "<i8"),  # bit 1 << Proof: proofs that the config acts on; `usable` follows from it
         # counters, monotone
         ("events", "<i8"),
         ("checks_ok", "<i8"),

@@ -36,7 +36,7 @@ class Kind(IntEnum):
     CANCEL = 5  # order `ref` is gone from the window
     TRADE = 6  # ref = trade id
     CHECK = 7  # ref = the checksum the venue expects of the book as it now stands
-    GAP = 8  # something of this channel was lost; ref = how many messages, 0 unknown
+    GAP = 8  # something of this channel was lost; ref = how many messages, 0 unknown; size = layout.BrokenBy, 0 GAP
     MARK = 9
     INDEX = 10
     FUNDING = 11
@@ -60,10 +60,10 @@ class Control(IntEnum):
 
     OPENED = 1  # the connection is open
     CLOSED = 2  # the connection ended
-    INFO = 3  # greeting; price = protocol version
+    INFO = 3  # greeting; price = protocol version, 0 none; size = the venue's code, 0 none
     CONFIGURED = 4  # size = flags now in force, -1 refused
-    SUBSCRIBED = 5  # channel; price = the venue's channel id
-    UNSUBSCRIBED = 6  # channel; price = the venue's channel id
+    SUBSCRIBED = 5  # channel; price = the venue's channel id; size = Promise bits
+    UNSUBSCRIBED = 6  # channel; price = the venue's channel id; size = 1 where another id serves the channel by now
     RESTART = 7  # the venue asks to reconnect
     MAINTENANCE_START = 8
     MAINTENANCE_END = 9
@@ -73,3 +73,10 @@ class Control(IntEnum):
     DUPLICATE = 13  # a frame seen before was dropped
     UNKNOWN_CHANNEL = 14  # data for a channel id that was never acknowledged: price = id
     PONG = 15
+
+
+class Promise(IntFlag):
+    """Bits of a SUBSCRIBED row's size: what the venue gives to prove the channel by."""
+
+    SEQUENCED = 1  # messages of its connection are numbered
+    CHECKSUMMED = 2  # checksums of its book will come

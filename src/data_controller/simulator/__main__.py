@@ -33,9 +33,9 @@ def parser() -> argparse.ArgumentParser:
     add("--volatility-bps", type=float, default=6.0, help="standard deviation of the return over 60 s")
     add("--check-every", type=int, default=10, help="book messages between two checksums")
     add("--dust", type=float, default=0.002, help="share of orders whose amounts need an exponent")
-    add("--prehistory-seconds", type=float, default=0.0)
+    add("--prehistory-seconds", type=float, default=0.0, help="at 20 frames a second an instrument")
     add("--prehistory-out", help="file, named pipe or Unix socket for the pre-history's Arrow stream")
-    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: now)")
+    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: when it meets the wall clock)")
     add("--hold", action="store_true", help="keep the market still until the control command `go`")
     add("--load", action="store_true", help="send frames made beforehand")
     add("--load-s", type=float, default=30.0, help="length of the load")
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
     add("--connections-per-minute", type=int, default=20, help="beyond it HTTP 429; 0: no limit")
     add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
+    add("--run-s", type=float, help="end after so long")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
 
@@ -113,7 +114,8 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     await server.start()
     await control.start(args.control_port)
     say(port=server.port, control_port=control.port, now_ns=exchange.now_ns)
-    await control.stopped.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(control.stopped.wait(), args.run_s)
     control.close()
     await server.stop()
 
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
         exchange = Exchange(
             args.seed,
             args.instruments,
-            ticks_per_second=args.ticks_per_second,
+            ticks_per_second=None if args.prehistory_seconds else args.ticks_per_second,
             strength=args.strength,
             horizon_s=args.horizon_s,
             volatility_bps=args.volatility_bps,
@@ -145,9 +147,14 @@ def main(argv: list[str] | None = None) -> int:
 
             if not args.prehistory_out:
                 raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
+            warm_up(args.load)
+            wall_ns = (lambda: 0) if args.prehistory_end_ns else time.time_ns
             with sink(args.prehistory_out) as out:
-                write(generate(exchange, int(args.prehistory_seconds * 1e9)), out)
-        warm_up(args.load)
+                write(generate(exchange, int(args.prehistory_seconds * 1e9), 0, wall_ns), out)
+            if args.ticks_per_second is not None:
+                exchange.set_rate(args.ticks_per_second)
+        else:
+            warm_up(args.load)
         import uvloop
 
         with contextlib.suppress(KeyboardInterrupt):

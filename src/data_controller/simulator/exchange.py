@@ -58,6 +58,12 @@ class Latent(NamedTuple):
     mid: NDArray[np.float64]
 
 
+def _gap_s(rate: float, instruments: int) -> float:
+    """Mean time between market events at which all instruments make `rate` frames a second."""
+    per_event = np.interp(np.log10(rate / instruments), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])
+    return float(per_event) / rate
+
+
 class Exchange:
     """A seeded market and its channels. The same seed and settings give the same market, whoever listens.
 
@@ -103,7 +109,7 @@ class Exchange:
         self._state = layout.allocate(n, 64, 64, 1 << 16, 1 << 23)
         self._state.rng[0] = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x1234567) & 0xFFFFFFFFFFFFFFFF)
         clock = self._state.clock[0]
-        gap_s = float(np.interp(np.log10(rate / n), np.log10(FRAMES_PER_EVENT[0]), FRAMES_PER_EVENT[1])) / rate
+        gap_s = _gap_s(rate, n)
         clock["now_ns"] = start_ns
         clock["event_ns"] = start_ns + round(gap_s * SECOND)
         clock["timer_ns"] = (start_ns // SECOND + 1) * SECOND
@@ -210,6 +216,12 @@ class Exchange:
         self._state.market["latent_ns"] += delta
         self._state.channels["sent_ns"] += delta
         clock["timer_ns"] = (now_ns // SECOND + 1) * SECOND
+
+    def set_rate(self, ticks_per_second: float) -> None:
+        """Let the market make about this many frames a second from here on, as `ticks_per_second` at its start."""
+        if ticks_per_second <= 0:
+            raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
+        self._state.clock[0]["gap_ns"] = round(_gap_s(ticks_per_second, len(self.symbols)) * SECOND)
 
     def halt(self, halted: bool) -> None:
         """Stop or resume trading; time goes on, heartbeats too."""

@@ -271,8 +271,10 @@ def corrupted(data: bytes, armed: Fault) -> bytes:
         at = int(_draw(armed) * len(raw))
         raw[at] ^= 1 + int(_draw(armed) * 255)
         return bytes(raw)
-    last = raw.rfind(b"]", 0, len(raw) - 1)
-    stop = last if last > 0 else len(raw)
+    check = raw.find(b'"cs",')
+    stop = raw.find(b",", check + 5) if check > 0 else raw.rfind(b"]", 0, len(raw) - 1)
+    if (check > 0 and stop < 0) or raw[:1] == b"{":
+        stop = len(raw)
     digits = [i for i in range(raw.find(b","), stop) if 48 <= raw[i] <= 57]
     if not digits:
         return bytes(raw)

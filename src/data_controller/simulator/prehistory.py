@@ -1,7 +1,7 @@
 """Hours of simulated frames as a client's connections would have seen them, made as fast as the market runs.
 
 A scripted client opens as many connections as 25 channels each ask for and subscribes, instrument by instrument, to
-its P0 book (length 25, F0) and its trades, then to the raw book of the first instrument. Each connection is a slot:
+its P0 book (length 25, F0) and its trades, then to the raw books of the first `raw_books` instruments. Each connection is a slot:
 OPENED, the greeting, the answer to conf, each `subscribed` with its snapshot, everything the market then says, CLOSED.
 The exchange lives on: what is served afterwards continues the same market.
 
@@ -12,7 +12,7 @@ simulated time; the reader cuts it into chunks of at most 100 ms.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -65,10 +65,13 @@ def requests(symbols: list[str], raw_books: int = 1) -> list[list[dict[str, Any]
     return [wanted[at : at + CHANNELS_MAX] for at in range(0, len(wanted), CHANNELS_MAX)]
 
 
-def generate(exchange: Exchange, duration_ns: int, raw_books: int = 1) -> Iterator[Chunk]:
+def generate(
+    exchange: Exchange, duration_ns: int, raw_books: int = 1, wall_ns: Callable[[], int] = lambda: 0
+) -> Iterator[Chunk]:
     """Run the market for `duration_ns` and yield what the scripted client receives, ten seconds a chunk.
 
-    The scripted connections end with it. Use `cut` for chunks of 100 ms.
+    It goes on until the market's time has caught up with `wall_ns`, which moved while it was made. The scripted
+    connections end with it. Use `cut` for chunks of 100 ms.
     """
     end_ns = exchange.now_ns + duration_ns
     links: list[Session] = []
@@ -91,6 +94,8 @@ def generate(exchange: Exchange, duration_ns: int, raw_books: int = 1) -> Iterat
         offsets[1:] = table["end"]
         kinds = np.full(len(table), FRAME, np.uint8)
         yield Chunk(table["ns"].copy(), kinds, lookup[table["conn"]], offsets, data)
+        if exchange.now_ns >= end_ns and wall_ns() - end_ns > CHUNK_NS:
+            end_ns = wall_ns()
     for session in links:
         session.close()
     yield _marks(end_ns, CLOSED, list(slots.values()), b"pre-history ended")

@@ -1,1 +1,1 @@
-""""""
+"""Bitfinex, WebSocket protocol v2."""

@@ -1,0 +1,262 @@
+"""The loop thread's heart: records into the arena, the arena through the pipeline, actions out into the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from data_controller.actions import Action, Alert, Latch, Open, Predict, Reconnect, Send, Submit, Tell
+from data_controller.engine.clock import Clock
+from data_controller.engine.histograms import LatencyHistogram
+from data_controller.engine.latency import FrameTimes
+from data_controller.errors import JournalError
+from data_controller.journal.recorder import Recorder
+from data_controller.killswitch.latch import Latch as LatchFile
+from data_controller.pipeline.pipeline import Pipeline
+from data_controller.prediction.ladder import Ladder
+from data_controller.records import NO_CONNECTION, Answer, Command, Kind
+
+_FRAME = int(Kind.FRAME)
+_encode_answer = msgspec.msgpack.Encoder().encode
+_encode_command = msgspec.json.Encoder().encode
+
+
+class Network(Protocol):
+    """Whoever opens sockets and sends bytes: the ingest shell, or nobody in a pre-history."""
+
+    def open(self, action: Open) -> None: ...
+    def send(self, action: Send) -> object: ...
+    def reconnect(self, action: Reconnect) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Silent:
+    """A network that asks nothing: the records come scripted."""
+
+    def open(self, action: Open) -> None:
+        """Nothing is opened."""
+
+    def send(self, action: Send) -> None:
+        """Nothing is sent."""
+
+    def reconnect(self, action: Reconnect) -> None:
+        """Nothing is reopened."""
+
+    def pause(self) -> None:
+        """Nothing is read."""
+
+    def resume(self) -> None:
+        """Nothing is read."""
+
+
+class Core:
+    """Takes records, steps the pipeline over them, performs its actions. Everything runs on the loop thread.
+
+    `call_soon` schedules on the loop; `tell` takes table rows; `alert` takes (severity, name, text).
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        pipeline: Pipeline,
+        ladder: Ladder | None,
+        latch: LatchFile,
+        tell: Callable[[Tell], None],
+        alert: Callable[[Alert], None],
+        call_soon: Callable[..., Any],
+        frame_times: FrameTimes | None = None,
+    ) -> None:
+        self.clock = clock
+        self.recorder = recorder
+        recorder.on_full = self.step
+        self.pipeline = pipeline
+        self.ladder = ladder
+        self.latch = latch
+        self.network: Network = Silent()
+        self.frame_times = frame_times
+        self._tell = tell
+        self._alert = alert
+        self._call_soon = call_soon
+        self._scheduled = False
+        self._paused = False
+        self._batch = recorder.arena.batch
+        self._done = 0
+        self._tick_started_ns = 0
+        self._ticks = 0
+        self._answered_ns = 0
+        self.live = False  # latencies count, and slices are left to the loop
+        self.wire_to_decision = LatencyHistogram()
+        self.tick_to_decision = LatencyHistogram()
+        self.prediction = LatencyHistogram()
+        self.step_time = LatencyHistogram()
+        self.slice_time = LatencyHistogram()
+        self.orders_held = 0  # submitted, waiting for the journal
+        self.orders_left = 0
+        self.orders_stopped = 0  # by the latch or a dead journal
+
+    # records in
+
+    def push(self, kind: int, conn: int, recv_ns: int, payload: bytes | bytearray | memoryview) -> None:
+        """Take a record; the pipeline sees it at the next step."""
+        self.recorder.push(kind, conn, recv_ns, payload)
+
+    def wake(self) -> None:
+        """Step once this loop turn's frames are in."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._turn)
+
+    def command(self, command: Command) -> None:
+        """Record what a person asked and act on it."""
+        self.push(Kind.COMMAND, NO_CONNECTION, self.clock.now_ns(), _encode_command(command))
+        self.wake()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self.step()
+        if self.pipeline.pending:
+            self._call_soon(self._slice)
+        if self._paused != self.recorder.should_pause:
+            self._paused = not self._paused
+            (self.network.pause if self._paused else self.network.resume)()
+
+    def step(self) -> None:
+        """Run the pipeline over every record taken so far and perform what it wants."""
+        while True:
+            arena = self.recorder.arena
+            batch = arena.batch
+            if batch is not self._batch:
+                self._batch, self._done = batch, 0
+            lo, hi = self._done, arena.filled
+            if lo >= hi:
+                return
+            started_ns = self.clock.monotonic_ns()
+            actions = self.pipeline.advance(batch, lo, hi)
+            self._done = hi
+            ended_ns = self.clock.monotonic_ns()
+            if self.live:
+                self._measure(lo, hi, started_ns, ended_ns)
+            for action in actions:
+                self.perform(action)
+            if not self.live:
+                self.finish_tick()
+
+    def finish_tick(self) -> None:
+        """Complete the pending tick here and now."""
+        while self.pipeline.pending:
+            for action in self.pipeline.work():
+                self.perform(action)
+
+    def _slice(self) -> None:
+        started_ns = self.clock.monotonic_ns()
+        actions = self.pipeline.work()
+        for action in actions:
+            self.perform(action)
+        self.slice_time.record(self.clock.monotonic_ns() - started_ns)
+        if self.pipeline.pending:
+            self._call_soon(self._slice)
+
+    def _measure(self, lo: int, hi: int, started_ns: int, ended_ns: int) -> None:
+        batch = self._batch
+        self.step_time.record(ended_ns - started_ns)
+        frames = batch.kind[lo:hi] == _FRAME
+        if frames.any():
+            ended = self.clock.of_monotonic(ended_ns)
+            self.wire_to_decision.record_many(ended - batch.recv_ns[lo:hi][frames])
+            if self.frame_times is not None:
+                conn = batch.conn[lo:hi][frames]
+                wire = self.pipeline.wire_numbers(lo, hi)[frames]
+                self.frame_times.add(conn, wire, ended_ns)
+        counters = self.pipeline.counters
+        if counters["ticks"] != self._ticks:
+            self._ticks = counters["ticks"]
+            self._tick_started_ns = started_ns
+        if self.pipeline.answered_tick_ns != self._answered_ns:
+            self._answered_ns = self.pipeline.answered_tick_ns
+            if self._tick_started_ns:
+                self.tick_to_decision.record(ended_ns - self._tick_started_ns)
+
+    # actions out
+
+    def perform(self, action: Action) -> None:
+        """Do one thing that the pipeline wants done."""
+        match action:
+            case Send():
+                self.network.send(action)
+            case Predict():
+                self._predict(action)
+            case Tell():
+                self._tell(action)
+            case Submit():
+                self._submit(action)
+            case Open():
+                self.network.open(action)
+            case Reconnect():
+                self.network.reconnect(action)
+            case Latch():
+                self.latch.set(action.reason, action.who)
+            case Alert():
+                self._alert(action)
+
+    def _predict(self, action: Predict) -> None:
+        if self.ladder is None:
+            return
+        started_ns = self.clock.monotonic_ns()
+        reply = self.ladder.predict(action.features, action.valid)
+        if self.live:
+            self.prediction.record(self.clock.monotonic_ns() - started_ns)
+        instruments, horizons, outputs = reply.outputs.shape
+        answer = Answer(
+            tick_ns=action.tick_ns,
+            bundle=reply.bundle,
+            tier=reply.tier,
+            failed=reply.failed,
+            shape=(instruments, horizons, outputs),
+            outputs=np.ascontiguousarray(reply.outputs, "<f4").tobytes(),
+            valid=np.ascontiguousarray(reply.valid, np.uint8).tobytes(),
+        )
+        # Behind the records already taken: the answer acts on the book of its arrival.
+        now_ns = self.clock.now_ns() if self.live else self.pipeline.now_ns
+        self.push(Kind.ANSWER, NO_CONNECTION, now_ns, _encode_answer(answer))
+        if self.live:
+            self.wake()
+
+    def _submit(self, action: Submit) -> None:
+        """An order command leaves only when the journal holds everything its decision used, and the latch is clear."""
+        self.orders_held += 1
+
+        def durable(error: JournalError | None) -> None:
+            self.orders_held -= 1
+            state = self.latch.check()
+            released = error is None and not (state.active and action.reason == "entry")
+            if released:
+                self.orders_left += 1
+            else:
+                self.orders_stopped += 1
+                self._alert(
+                    Alert(
+                        "critical", "order_stopped", f"order {action.command_id} was not sent: {error or state.reason}"
+                    )
+                )
+            self._tell(Tell("orders", [_order_row(action, self.clock.now_ns(), released)]))
+
+        self.recorder.request_durable(action.seq, durable)
+
+
+def _order_row(action: Submit, now_ns: int, released: bool) -> dict[str, Any]:
+    return {
+        "t_ns": now_ns,
+        "seq": action.seq,
+        "command_id": action.command_id,
+        "instrument": action.instrument,
+        "side": action.side,
+        "size": action.size,
+        "reason": action.reason,
+        "released": released,
+    }

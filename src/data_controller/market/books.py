@@ -1,0 +1,290 @@
+"""Order books as arrays: L2 levels and L3 orders, best first, in one pool that all compiled rooms read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.kernels import kernel
+from data_controller.market._words import move_bytes, record_at
+from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES
+from data_controller.market.layout import BOOK, LEVEL, ChecksumRule, Proof
+from data_controller.market.tables import Channel, Tables
+
+CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
+"""A cell of the id index of an L3 book: where order `ref` stands; side 0 is a free cell."""
+
+_LEVEL_BYTES = LEVEL.itemsize
+level_at = record_at(LEVEL)
+cell_at = record_at(CELL)
+# In the kernels below `levels` and `index` are the addresses of those arrays; `first` and `cell0` count items.
+
+UNKNOWN_LENGTH = 250
+"""Entries a side assumed where a book's channel does not say."""
+MIN_CAPACITY = 64
+
+
+def capacity_for(length: int) -> int:
+    """Entries a side to keep room for: twice the subscribed length, as new entries come before the old ones leave."""
+    return max(MIN_CAPACITY, 2 * (length or UNKNOWN_LENGTH))
+
+
+def _depth(channel: Channel) -> int:
+    if channel.stream != "book":
+        return 0
+    return 3 if channel.precision == "R0" else 2
+
+
+def _checksum_rule(channel: Channel) -> ChecksumRule:
+    """Bitfinex sends checksums of the first 25 entries, so a book that holds fewer cannot be checked."""
+    if channel.venue != "bitfinex" or 0 < channel.length < ENTRIES:
+        return ChecksumRule.NONE
+    return ChecksumRule.BITFINEX_ORDERS if channel.precision == "R0" else ChecksumRule.BITFINEX_PRICES
+
+
+class Books:
+    """Owner of the arrays that the market kernels work on.
+
+    `books[row]` belongs to row `row` of the channel table; its depth is 0 where that channel is no book. `ensure`
+    may replace the arrays, so callers read the attributes again after it.
+    """
+
+    def __init__(self, tables: Tables, accept_mask: int = 1 << Proof.PROVED) -> None:
+        self.accept_mask = accept_mask  # what books of channels still to come start with
+        self.books: NDArray[np.void] = np.zeros(0, BOOK)  # [channels]
+        self.levels: NDArray[np.void] = np.zeros(0, LEVEL)  # [all books' bids and asks]
+        self.index: NDArray[np.void] = np.zeros(0, CELL)  # [all L3 books' id cells]
+        self.scratch: NDArray[np.uint8] = np.zeros(SCRATCH_BYTES, np.uint8)
+        self.ensure(tables)
+
+    def ensure(self, tables: Tables) -> bool:
+        """Grow the arrays to the channel table; True where they were replaced."""
+        have = len(self.books)
+        if have == len(tables.channels):
+            return False
+        books = np.zeros(len(tables.channels), BOOK)
+        books[:have] = self.books
+        n_levels, n_cells = len(self.levels), len(self.index)
+        for row in range(have, len(books)):
+            channel, book = tables.channels[row], books[row]
+            book["channel"] = row
+            book["instrument"] = tables.channel_instrument[row]
+            book["depth"] = _depth(channel)
+            if book["depth"] == 0:
+                continue
+            capacity = capacity_for(channel.length)
+            book["checksum_rule"] = _checksum_rule(channel)
+            book["accept"] = self.accept_mask
+            book["length"] = channel.length
+            book["capacity"] = capacity
+            book["bid0"], book["ask0"] = n_levels, n_levels + capacity
+            n_levels += 2 * capacity
+            if book["depth"] == 3:
+                cells = 1 << (4 * capacity - 1).bit_length()
+                book["index0"], book["index_mask"] = n_cells, cells - 1
+                n_cells += cells
+        levels, index = np.zeros(n_levels, LEVEL), np.zeros(n_cells, CELL)
+        levels[: len(self.levels)] = self.levels
+        index[: len(self.index)] = self.index
+        self.books, self.levels, self.index = books, levels, index
+        return True
+
+    def side(self, row: int, side: int) -> NDArray[np.void]:
+        """A view of the LEVEL entries of book `row`, best first: bids where `side` > 0, asks otherwise."""
+        book = self.books[row]
+        first, n = (book["bid0"], book["n_bid"]) if side > 0 else (book["ask0"], book["n_ask"])
+        return self.levels[first : first + n]
+
+
+@kernel
+def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
+    """How many of the `n` entries are better than `price`."""
+    lo = np.int64(0)
+    hi = np.int64(n)
+    if side > 0:
+        while lo < hi:
+            mid = (lo + hi) >> 1
+            if level_at(levels, first + mid).price > price:
+                lo = mid + 1
+            else:
+                hi = mid
+    else:
+        while lo < hi:
+            mid = (lo + hi) >> 1
+            if level_at(levels, first + mid).price < price:
+                lo = mid + 1
+            else:
+                hi = mid
+    return lo
+
+
+@kernel
+def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any) -> Any:
+    """How many of the `n` orders stand before order `ref` at `price`: better ones, and smaller ids of that price."""
+    lo = np.int64(0)
+    hi = np.int64(n)
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        here = level_at(levels, first + mid)
+        before = here.ref < ref if here.price == price else (here.price > price) == (side > 0)
+        if before:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo
+
+
+@kernel
+def find_cell(index: Any, cell0: Any, mask: Any, ref: Any) -> Any:
+    """The cell of order `ref`, or the free one where it would go; a book's index is never more than half full."""
+    at = np.int64((np.uint64(ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while cell_at(index, cell0 + at).side != 0 and cell_at(index, cell0 + at).ref != ref:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def free_cell(index: Any, cell0: Any, mask: Any, at: Any) -> None:
+    """Empty cell `at` and move later ones of its run back, so that no tombstone remains (D. Knuth, 6.4 R)."""
+    hole = at
+    while True:
+        at = (at + 1) & mask
+        if cell_at(index, cell0 + at).side == 0:
+            break
+        home = (
+            np.int64((np.uint64(cell_at(index, cell0 + at).ref) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32))
+            & mask
+        )
+        if ((at - home) & mask) >= ((at - hole) & mask):
+            to, of = cell_at(index, cell0 + hole), cell_at(index, cell0 + at)
+            to.ref = of.ref
+            to.price = of.price
+            to.side = of.side
+            hole = at
+    cell_at(index, cell0 + hole).side = 0
+
+
+@kernel
+def clear_index(book: Any, index: Any) -> None:
+    """Forget every order id of an L3 book."""
+    if book.depth == 3:
+        for at in range(book.index_mask + 1):
+            cell_at(index, book.index0 + at).side = 0
+
+
+@kernel
+def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> Any:
+    """Open entry `at` of a side, moving worse ones down; False, and nothing done, where the side is full."""
+    if side > 0:
+        first, n = book.bid0, book.n_bid
+        if n >= book.capacity:
+            return False
+        book.n_bid = n + 1
+    else:
+        first, n = book.ask0, book.n_ask
+        if n >= book.capacity:
+            return False
+        book.n_ask = n + 1
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
+    return True
+
+
+@kernel
+def remove_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
+    """Close entry `at` of a side, moving worse ones up."""
+    if side > 0:
+        first, n = book.bid0, book.n_bid
+        book.n_bid = n - 1
+    else:
+        first, n = book.ask0, book.n_ask
+        book.n_ask = n - 1
+    here = levels + (first + at) * _LEVEL_BYTES
+    move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
+
+
+@kernel
+def write_entry(level: Any, row: Any, price: Any, size: Any) -> None:
+    """Fill a LEVEL from an event row."""
+    level.price = price
+    level.size = size
+    level.price_digits = row.price
+    level.size_digits = row.size
+    level.ref = row.ref
+    level.price_scale = row.price_scale
+    level.size_scale = row.size_scale
+    level.flags = row.flags & 24
+    level.zero = 0
+
+
+@kernel
+def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
+    """Apply a SET row to an L2 book; False where the side is full."""
+    side = row.side
+    first = book.bid0 if side > 0 else book.ask0
+    n = book.n_bid if side > 0 else book.n_ask
+    at = price_rank(levels, first, n, side, price)
+    known = at < n and level_at(levels, first + at).price == price
+    if row.size == 0:
+        if known:
+            remove_entry(book, levels, side, at)
+        else:
+            book.unknown_deletes += 1
+        return True
+    if not known and not insert_entry(book, levels, side, at):
+        return False
+    write_entry(level_at(levels, first + at), row, price, size)
+    return True
+
+
+@kernel
+def cancel_order(book: Any, levels: Any, index: Any, ref: Any) -> Any:
+    """Take order `ref` out of an L3 book; False where it is not there."""
+    at = find_cell(index, book.index0, book.index_mask, ref)
+    cell = cell_at(index, book.index0 + at)
+    side = cell.side
+    if side == 0:
+        return False
+    first = book.bid0 if side > 0 else book.ask0
+    n = book.n_bid if side > 0 else book.n_ask
+    remove_entry(book, levels, side, order_rank(levels, first, n, side, cell.price, ref))
+    free_cell(index, book.index0, book.index_mask, at)
+    return True
+
+
+@kernel
+def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: Any) -> Any:
+    """Apply an ADD or CHANGE row to an L3 book: order `ref` now rests there; False where the side is full."""
+    side = np.int64(row.side)
+    ref = row.ref
+    at = find_cell(index, book.index0, book.index_mask, ref)
+    cell = cell_at(index, book.index0 + at)
+    first = book.bid0 if side > 0 else book.ask0
+    if cell.side == side and cell.price == price:
+        n = book.n_bid if side > 0 else book.n_ask
+        write_entry(level_at(levels, first + order_rank(levels, first, n, side, price, ref)), row, price, size)
+        return True
+    if cell.side != 0:
+        cancel_order(book, levels, index, ref)
+        at = find_cell(index, book.index0, book.index_mask, ref)
+    n = book.n_bid if side > 0 else book.n_ask
+    rank = order_rank(levels, first, n, side, price, ref)
+    if not insert_entry(book, levels, side, rank):
+        return False
+    write_entry(level_at(levels, first + rank), row, price, size)
+    cell = cell_at(index, book.index0 + at)
+    cell.ref = ref
+    cell.price = price
+    cell.side = side
+    return True
+
+
+def as_dicts(books: Books, row: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Bids and asks of book `row`, best first, as plain values: for people and tests."""
+
+    def plain(levels: NDArray[np.void]) -> list[dict[str, Any]]:
+        return [{"price": float(v["price"]), "size": float(v["size"]), "ref": int(v["ref"])} for v in levels]
+
+    return plain(books.side(row, +1)), plain(books.side(row, -1))

@@ -1,0 +1,127 @@
+"""The one compiled loop: rows into books, bins and watches, until something needs Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
+from data_controller.kernels import kernel
+from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, PROVED, TRADE, apply_row
+from data_controller.market.rows import Flag
+from data_controller.trading.watch import touched
+
+ROUTE = np.dtype(
+    [
+        ("instrument", "<i4"),  # row of the instrument table
+        ("primary", "u1"),  # 1: the book that features and trading of the instrument read
+        ("zero", "u1", (3,)),
+        ("rows", "<i8"),
+        ("messages", "<i8"),  # rows that end a message
+    ]
+)
+"""Where the rows of a channel go, by channel row."""
+
+_LAST = int(Flag.LAST)
+assert _LAST == 1, "messages are counted by adding the flag"
+
+DONE = 0
+STOP_CONTROL = 1  # a CONTROL row was applied
+STOP_BROKE = 2  # the row broke its channel's book
+STOP_WATCH = 3  # a stop or a take-profit of the row's instrument was touched
+
+
+@kernel
+def run(
+    rows: NDArray[np.void],
+    lo: int,
+    hi: int,
+    books: NDArray[np.void],
+    levels: NDArray[np.void],
+    index: NDArray[np.void],
+    scratch: NDArray[np.uint8],
+    routes: NDArray[np.void],
+    acc: NDArray[np.void],
+    feature_params: NDArray[np.void],
+    watch: NDArray[np.void],
+) -> Any:
+    """Apply rows `lo..hi`; returns (next row, why it stopped, detail). The row before `next` stopped it."""
+    for r in range(lo, hi):
+        if rows[r].channel >= 0:
+            routes[rows[r].channel].rows += 1
+            routes[rows[r].channel].messages += rows[r].flags & _LAST
+        code = apply_row(rows, r, books, levels, index, scratch)
+        if code in (BOOK_CHANGED, PROVED):
+            c = rows[r].channel
+            if routes[c].primary:
+                i = routes[c].instrument
+                on_book(acc, i, books, c, levels, rows[r].recv_ns, feature_params)
+                if watch[i].armed == 1 and books[c].usable and books[c].n_bid > 0 and books[c].n_ask > 0:
+                    why = touched(watch, i, levels[books[c].bid0].price, levels[books[c].ask0].price)
+                    if why != 0:
+                        return r + 1, STOP_WATCH, why
+        elif code == TRADE:
+            on_trade(acc, routes[rows[r].channel].instrument, rows, r)
+        elif code == BROKE:
+            c = rows[r].channel
+            if routes[c].primary:
+                on_break(acc, routes[c].instrument, rows[r].recv_ns)
+            return r + 1, STOP_BROKE, books[c].broken_by
+        elif code == LOST:
+            on_trades_break(acc, routes[rows[r].channel].instrument, rows[r].recv_ns)
+        elif code == CONTROL:
+            return r + 1, STOP_CONTROL, rows[r].ref
+    return hi, DONE, 0
+
+
+@kernel
+def first_later(recv_ns: NDArray[np.int64], lo: int, hi: int, at_ns: int) -> int:
+    """Index of the first record in `lo..hi` that arrived later than `at_ns`, `hi` where none did."""
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if recv_ns[middle] > at_ns:
+            hi = middle
+        else:
+            lo = middle + 1
+    return lo
+
+
+@kernel
+def copy_books(
+    books: NDArray[np.void], levels: NDArray[np.void], head: NDArray[np.int64], out: NDArray[np.void]
+) -> int:
+    """Copy every book's proof to `head` [channels, 4] and its levels, bids then asks, to `out`; returns levels copied.
+
+    `out` must hold the sum of all levels.
+    """
+    n = 0
+    for b in range(books.shape[0]):
+        head[b, 0] = books[b].proof
+        head[b, 1] = books[b].proof_by
+        head[b, 2] = 0
+        head[b, 3] = 0
+        if books[b].depth == 0:
+            continue
+        head[b, 2] = books[b].n_bid
+        head[b, 3] = books[b].n_ask
+        for i in range(books[b].n_bid):
+            out[n] = levels[books[b].bid0 + i]
+            n += 1
+        for i in range(books[b].n_ask):
+            out[n] = levels[books[b].ask0 + i]
+            n += 1
+    return n
+
+
+@kernel
+def first_row_later(rows: NDArray[np.void], lo: int, hi: int, at_ns: int) -> int:
+    """Index of the first row in `lo..hi` that arrived later than `at_ns`, `hi` where none did."""
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if rows[middle].recv_ns > at_ns:
+            hi = middle
+        else:
+            lo = middle + 1
+    return lo

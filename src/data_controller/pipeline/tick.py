@@ -1,0 +1,96 @@
+"""One grid tick: what is observed when it closes, and the work that follows in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.actions import Action, Predict, Tell
+from data_controller.features.closing import close_all
+from data_controller.features.compute import compute_all
+from data_controller.features.layout import SECOND_NS
+from data_controller.features.observe import observe_all
+from data_controller.features.state import FeatureState
+from data_controller.market.books import Books
+from data_controller.market.layout import LEVEL
+from data_controller.pipeline.digest import Digests
+from data_controller.pipeline.loop import copy_books
+
+INSTRUMENTS_PER_SLICE = 4
+LEVELS_PER_SLICE = 2048
+
+
+class Ticks:
+    """Closes seconds, takes what a tick needs from the live books, and computes the rest piece by piece.
+
+    Closed bins do not change and the books are copied, so the slices may come late without changing a bit.
+    """
+
+    def __init__(self, features: FeatureState, digests: Digests, window: int) -> None:
+        self.features = features
+        self.question: Predict  # of the last tick whose features are complete
+        self.values: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of that tick, [instruments, features]
+        self.valid: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+        self._digests = digests
+        self._window = window
+        self._past_values = np.zeros((0, window, 0), np.float32)
+        self._past_valid = np.zeros((0, window, 0), np.uint8)
+        self._head = np.zeros((0, 4), np.int64)
+        self._levels: NDArray[np.void] = np.zeros(0, LEVEL)
+
+    def close_second(self, end_ns: int, books: Books, primary: NDArray[np.int32]) -> None:
+        """Close the second that ends at `end_ns` for every instrument."""
+        f = self.features
+        close_all(f.acc, f.bins, f.hist, end_ns // SECOND_NS - 1, books.books, primary, books.levels, f.params)
+
+    def begin(self, tick_ns: int, books: Books, primary: NDArray[np.int32], actions: list[Action]) -> Iterator[None]:
+        """Observe the books as they stand at `tick_ns`; returns the slices still to do, which append to `actions`."""
+        f = self.features
+        observe_all(f.obs, books.books, primary, books.levels, f.acc, tick_ns, f.params)
+        if len(self._head) != len(books.books):
+            self._head = np.zeros((len(books.books), 4), np.int64)
+        most = int(books.books["n_bid"].sum() + books.books["n_ask"].sum())
+        if len(self._levels) < most:
+            self._levels = np.zeros(most + LEVELS_PER_SLICE, LEVEL)
+        held = copy_books(books.books, books.levels, self._head, self._levels)
+        return self._slices(tick_ns, len(primary), held, actions)
+
+    def _slices(self, tick_ns: int, instruments: int, held: int, actions: list[Action]) -> Iterator[None]:
+        f = self.features
+        second = tick_ns // SECOND_NS - 1
+        for first in range(0, instruments, INSTRUMENTS_PER_SLICE):
+            stop = min(first + INSTRUMENTS_PER_SLICE, instruments)
+            compute_all(f.bins, f.hist, f.obs, first, stop, second, f.params, f.values, f.valid)
+            yield
+        self.values, self.valid = f.values[:instruments].copy(), f.valid[:instruments].copy()
+        features = self._digests.features
+        features.add_int(tick_ns)
+        features.add(self.values, instruments)
+        features.add(self.valid, 0)
+        self.question = Predict(tick_ns, *self._windows())
+        actions.append(self.question)
+        yield
+        actions.append(Tell("features", (tick_ns, f.obs["mid"][:instruments].copy(), self.values, self.valid)))
+        yield
+        books = self._digests.books
+        books.add_int(tick_ns)
+        books.add(self._head, len(self._head))
+        for first in range(0, held, LEVELS_PER_SLICE):
+            books.add(self._levels[first : min(first + LEVELS_PER_SLICE, held)], 0)
+            yield
+
+    def _windows(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """The last `window` rows of every instrument, oldest first; rows before its first tick are invalid."""
+        if self._window == 1:
+            return self.values[:, None, :], self.valid[:, None, :]
+        n, columns = self.values.shape
+        values = np.zeros((n, self._window, columns), np.float32)
+        valid = np.zeros((n, self._window, columns), np.uint8)
+        known = len(self._past_values)
+        values[:known, :-1] = self._past_values[:, 1:]
+        valid[:known, :-1] = self._past_valid[:, 1:]
+        values[:, -1], valid[:, -1] = self.values, self.valid
+        self._past_values, self._past_valid = values, valid
+        return values, valid

@@ -1,0 +1,192 @@
+"""Seeded fault schedules: each a world, a list of faults at times, and what came of it.
+
+    python -m tests.faults.schedules --count 2000 --out schedules.jsonl
+
+writes a line for each seed, goes on where an interrupted run left off, and ends with a table of the virtual time from a
+fault's start until every book was proved again. Exits with 1 where any schedule has a violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_controller.exchanges.bitfinex.settings import BitfinexSettings, BookSettings
+
+from .injections import FAULTS
+from .world import STEP_NS, S, World
+
+SYMBOLS = ("tBTCUSD", "tXRPUSD", "tSHIB:USD")
+START_S = 60.0  # until every book is proved for the first time
+PATIENCE_S = 400.0  # until every book is proved again after the last fault: a lost end of maintenance takes 150 s alone
+WATCH_S = 3.0  # a fault that unproves nothing in this time had no effect yet
+
+
+def settings_for(rng: random.Random) -> BitfinexSettings:
+    """What the client of a schedule asks for."""
+    books = [BookSettings(precision="P0", length=25)]
+    if rng.random() < 0.6:
+        books.append(BookSettings(precision="R0", length=25))
+    if rng.random() < 0.2:
+        books.append(BookSettings(precision="P0", length=100))
+    if rng.random() < 0.2:
+        books.append(BookSettings(precision="P1", length=25))
+    if rng.random() < 0.15:
+        books.append(BookSettings(precision="P0", length=1))
+    return BitfinexSettings(
+        instruments=SYMBOLS[: rng.randint(1, 3)],
+        books=tuple(books),
+        trades=rng.random() < 0.7,
+        tickers=rng.random() < 0.2,
+        max_channels_per_connection=rng.choice((3, 25)),
+    )
+
+
+def run(seed: int, only: str = "") -> dict[str, Any]:
+    """Play schedule `seed`; `only` names the one fault to use.
+
+    Even seeds have one fault after another, each timed until every book is proved again; odd ones have many at once.
+    """
+    rng = random.Random(seed)
+    world = World(seed, settings_for(rng))
+    times: list[tuple[str, float, float | None]] = []  # fault, how long it lasts, until all books are proved
+    names: list[str] = []
+    _until_proved(world, START_S)
+    if not world.client.all_proved():
+        world.violations.append(f"not every book was proved within {START_S:g} s of a faultless start")
+    if seed % 2 == 0:
+        for _ in range(3):
+            names.append(only or rng.choice(sorted(FAULTS)))
+            times.append(_one(world, names[-1], rng))
+    else:
+        for _ in range(rng.randint(3, 8)):
+            names.append(only or rng.choice(sorted(FAULTS)))
+            FAULTS[names[-1]](world, rng)
+            _pass(world, rng.choice((0.02, 0.2, 2.0, 12.0)))
+        end_ns = world.now_ns
+        _quiet(world)
+        times.append(("several at once", (world.now_ns - end_ns) / S, _recover(world, end_ns)))
+    _pass(world, WATCH_S)
+    if not world.client.all_proved():
+        _recover(world, world.now_ns)
+    world.compare_with_exchange()
+    return {
+        "seed": seed,
+        "faults": names,
+        "violations": world.violations[:5],
+        "times": times,
+        "frames": world.frames,
+        "compared": world.compared,
+        "alerts": sorted({alert.name for alert in world.alerts}),
+        "resyncs": world.client.subs.counters["resyncs"],
+        "reconnects": world.client.subs.counters["reconnects"],
+        "checks_ok": int(world.client.books.books["checks_ok"].sum()),
+        "checks_bad": int(world.client.books.books["checks_bad"].sum()),
+        "seconds": (world.now_ns - 1_700_000_000 * S) / S,
+    }
+
+
+def _one(world: World, name: str, rng: random.Random) -> tuple[str, float, float | None]:
+    """The fault, how long it lasts, and seconds from its start to all books proved again; None: it unproved none."""
+    at_ns = world.now_ns
+    lasts_s = FAULTS[name](world, rng)
+    took_s = None
+    while world.now_ns < at_ns + int((lasts_s + WATCH_S) * S):
+        world.step()
+        if not world.client.all_proved():
+            _pass(world, max(0.0, lasts_s - (world.now_ns - at_ns) / S))
+            took_s = _recover(world, at_ns)
+            break
+    _quiet(world)
+    _recover(world, world.now_ns)
+    return name, lasts_s, took_s
+
+
+def _quiet(world: World) -> None:
+    """Let what was set in motion end, and take back what found no occasion."""
+    while world.ahead:
+        world.step()
+    _pass(world, WATCH_S)
+    for link in world.links.values():
+        link.mangles.clear()
+    world.on_link.clear()
+    world.lose_requests = 0
+
+
+def _recover(world: World, at_ns: int) -> float:
+    _until_proved(world, PATIENCE_S)
+    if not world.client.all_proved():
+        states = [(c["state"], [ch["state"] for ch in c["channels"]]) for c in world.client.subs.state()["connections"]]
+        world.violations.append(f"not every book was proved again within {PATIENCE_S:g} s: {states}")
+    return (world.now_ns - at_ns) / S
+
+
+def _until_proved(world: World, seconds: float) -> None:
+    until_ns = world.now_ns + int(seconds * S)
+    while world.now_ns < until_ns and not (world.client.all_proved() and world.links):
+        world.step()
+
+
+def _pass(world: World, seconds: float) -> None:
+    for _ in range(int(seconds * S) // STEP_NS):
+        world.step()
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """A table by fault: how often, how often it unproved a book, and the time until all were proved again."""
+    by: dict[str, list[tuple[float, float | None]]] = {}
+    for result in results:
+        for name, lasts_s, took_s in result["times"]:
+            by.setdefault(name, []).append((lasts_s, took_s))
+    lines = [f"{'fault':26} {'times':>6} {'unproved':>9} {'median s':>9} {'worst s':>9} {'worst s behind its end':>23}"]
+    for name in sorted(by):
+        took = sorted(took_s for _, took_s in by[name] if took_s is not None)
+        behind = max((took_s - lasts_s for lasts_s, took_s in by[name] if took_s is not None), default=0.0)
+        figures = (
+            f"{took[len(took) // 2]:9.2f} {took[-1]:9.2f} {behind:23.2f}" if took else f"{'-':>9} {'-':>9} {'-':>23}"
+        )
+        lines.append(f"{name:26} {len(by[name]):6} {len(took):9} {figures}")
+    total = {
+        name: sum(result[name] for result in results) for name in ("frames", "compared", "checks_ok", "checks_bad")
+    }
+    bad = [result for result in results if result["violations"]]
+    lines.append(
+        f"{len(results)} schedules, {total['frames']} frames, {total['compared']} comparisons with the true book,"
+        f" {total['checks_ok']} checksums matched, {total['checks_bad']} did not;"
+        f" {len(bad)} schedules with violations"
+    )
+    lines += [f"seed {result['seed']}: {text}" for result in bad[:20] for text in result["violations"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Play the schedules asked for that the output file does not have yet."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, one a schedule; appended to")
+    args = parser.parse_args()
+    results: dict[int, dict[str, Any]] = {}
+    if args.out.exists():
+        for line in args.out.read_text().splitlines():
+            if line.endswith("}"):  # a line that a kill cut short is played again
+                result = json.loads(line)
+                results[result["seed"]] = result
+    wanted = range(args.first, args.first + args.count)
+    with args.out.open("a") as out:
+        for seed in wanted:
+            if seed not in results:
+                results[seed] = run(seed)
+                out.write("\n" + json.dumps(results[seed]))
+                out.flush()
+    chosen = [results[seed] for seed in wanted]
+    print(summary(chosen))
+    return int(any(result["violations"] for result in chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

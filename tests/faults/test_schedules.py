@@ -1,0 +1,112 @@
+"""A seeded sample of the fault schedules: no book says PROVED and differs, and every one is proved again."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.market.layout import Proof
+from data_controller.simulator.exchange import Frame
+
+from .injections import FAULTS
+from .schedules import PATIENCE_S, run, summary
+from .world import Link, World
+
+SAMPLE = range(60)
+
+
+@pytest.mark.parametrize("seed", SAMPLE)
+def test_no_book_says_proved_and_differs_whatever_happens(seed: int) -> None:
+    result = run(seed)
+    assert result["violations"] == [], f"{result['faults']}: {result['violations']}"
+    assert result["compared"] > 0
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_after_each_fault_every_book_is_proved_again(name: str) -> None:
+    result = run(1000, only=name)
+    assert result["violations"] == []
+    assert all(took is None or took < PATIENCE_S for _, _, took in result["times"])
+
+
+@pytest.mark.parametrize("name", ["duplicate", "duplicate_late", "stall_with_heartbeats"])
+def test_what_loses_nothing_costs_nothing(name: str) -> None:
+    result = run(1002, only=name)
+    assert [took for _, _, took in result["times"]] == [None, None, None]
+    assert (result["resyncs"], result["reconnects"]) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["corrupt_check", "double_unsubscribed", "lost_unsubscribed"])
+def test_one_book_that_fails_is_resynced_alone(name: str) -> None:
+    result = run(1004, only=name)
+    assert result["resyncs"] > 0
+    assert result["reconnects"] == 0
+
+
+@pytest.mark.parametrize("name", ["drop", "reorder"])
+def test_a_socket_that_lost_something_is_opened_again_and_no_book_is_resynced(name: str) -> None:
+    result = run(1006, only=name)
+    assert result["reconnects"] > 0
+    assert result["resyncs"] == 0
+
+
+def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:
+    assert run(7) == run(7)
+    assert run(7) != run(9)
+
+
+def _world() -> World:
+    world = World(5, BitfinexSettings(instruments=("tBTCUSD",), trades=False, tickers=False))
+    while not world.client.all_proved():
+        world.step()
+    return world
+
+
+def test_the_rule_is_not_vacuous_a_book_that_is_made_to_differ_is_found() -> None:
+    world = _world()
+    world.client.books.side(0, +1)[3]["size_digits"] += 1
+    for _ in range(200):
+        world.step()
+    assert "is PROVED by all it was sent and differs" in world.violations[0]
+
+
+def test_the_rule_is_not_vacuous_a_session_that_ignores_gaps_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _world()
+    receive = world._receive
+
+    def forgetful(conn: int, link: Link, frame: Frame) -> None:
+        if frame.seq:
+            world.client.decoder._conns[conn]["last_seq"] = frame.seq - 1  # it never learns that a number is missing
+        receive(conn, link, frame)
+
+    monkeypatch.setattr(world, "_receive", forgetful)
+    FAULTS["drop_many"](world, random.Random(1))
+    for _ in range(1000):
+        world.step()
+        if world.violations:
+            break
+    assert "differs" in world.violations[0]
+
+
+def test_a_falsified_entry_breaks_its_book_at_the_next_checksum_and_not_before() -> None:
+    world = _world()
+    FAULTS["corrupt_digit"](world, random.Random(1))
+    (link,) = world.links.values()
+    while not link.tainted:
+        world.step()
+    while world.client.books.books[0]["proof"] == Proof.PROVED:
+        world.step()
+    assert world.client.books.books[0]["checks_bad"] == 1
+    assert world.violations == []
+
+
+def test_the_summary_has_a_line_for_each_fault_and_names_the_seed_of_a_violation() -> None:
+    good = run(1000, only="drop")
+    bad = {**good, "seed": 77, "violations": ["tBTCUSD P0/25 is PROVED and differs"]}
+    text = summary([good, bad])
+    assert "drop " in text
+    assert "2 schedules" in text
+    assert "1 schedules with violations" in text
+    assert "seed 77: tBTCUSD P0/25 is PROVED and differs" in text

@@ -1,0 +1,174 @@
+"""Books as arrays against books as dictionaries, and the room they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_controller.market import core
+from data_controller.market.books import CELL, Books, as_dicts, capacity_for
+from data_controller.market.layout import ChecksumRule, Proof
+from data_controller.market.rows import EVENT, Control, Flag, Kind
+from data_controller.market.tables import Channel, Tables
+
+
+def channel(precision: str = "P0", length: int = 25, symbol: str = "tBTCUSD", venue: str = "bitfinex") -> Channel:
+    """A book channel."""
+    return Channel(venue, symbol, "book", precision, "F0", length)
+
+
+def row(kind: Kind, **fields: Any) -> np.ndarray:
+    """One event row as an array of one; every message is one row long where nothing is said."""
+    event = np.zeros(1, EVENT)
+    event["kind"] = kind
+    event["flags"] = Flag.LAST
+    event["recv_ns"] = 1
+    for name, value in fields.items():
+        event[name] = value
+    return event
+
+
+def apply(books: Books, event: np.ndarray) -> int:
+    """apply_row on one row."""
+    return core.apply_row(event, 0, books.books, books.levels, books.index, books.scratch)
+
+
+def alive(precision: str, length: int = 25) -> Books:
+    """One subscribed, empty book."""
+    books = Books(Tables(channels=[channel(precision, length)]))
+    apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED))
+    apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST))
+    return books
+
+
+levels = st.tuples(st.sampled_from((1, -1)), st.integers(1, 60), st.sampled_from((0, 1)), st.integers(0, 9))
+
+
+@given(st.lists(levels, max_size=150))
+@settings(max_examples=150, deadline=None)
+def test_an_l2_book_is_a_dictionary_of_prices_in_order(steps: list[tuple[int, int, int, int]]) -> None:
+    books = alive("P0")
+    model: dict[int, dict[float, float]] = {1: {}, -1: {}}
+    unknown = crossed = 0
+    for side, price, scale, size in steps:
+        # the same price comes with and without a trailing zero
+        event = row(Kind.SET, side=side, price=price * 10**scale, price_scale=scale, size=size, size_scale=1)
+        assert apply(books, event) == core.BOOK_CHANGED
+        if size:
+            model[side][float(price)] = size / 10
+        elif model[side].pop(float(price), None) is None:
+            unknown += 1
+        crossed += bool(model[1] and model[-1] and max(model[1]) >= min(model[-1]))
+    bids, asks = as_dicts(books, 0)
+    assert {b["price"]: b["size"] for b in bids} == model[1]
+    assert {a["price"]: a["size"] for a in asks} == model[-1]
+    assert [b["price"] for b in bids] == sorted(model[1], reverse=True)
+    assert [a["price"] for a in asks] == sorted(model[-1])
+    assert books.books[0]["unknown_deletes"] == unknown
+    assert books.books[0]["crossed"] == crossed
+    assert books.books[0]["events"] == len(steps)
+
+
+orders = st.tuples(
+    st.sampled_from((1, -1)), st.integers(1, 40), st.integers(1, 8), st.integers(0, 9), st.sampled_from((1, 1 << 40))
+)
+
+
+@given(st.lists(orders, max_size=200))
+@settings(max_examples=150, deadline=None)
+def test_an_l3_book_is_a_dictionary_of_orders_sorted_by_price_and_id(steps: list[tuple[int, ...]]) -> None:
+    books = alive("R0", 100)
+    model: dict[int, tuple[int, float, float]] = {}
+    unknown = 0
+    for side, small, price, size, factor in steps:
+        ref = small * factor
+        if size == 0:
+            assert apply(books, row(Kind.CANCEL, ref=ref, side=side)) == core.BOOK_CHANGED
+            unknown += model.pop(ref, None) is None
+        else:
+            apply(books, row(Kind.CHANGE, ref=ref, side=side, price=price, size=size))
+            model[ref] = (side, float(price), float(size))
+    bids, asks = as_dicts(books, 0)
+    for side, got in ((1, bids), (-1, asks)):
+        want = sorted((-side * p, ref, s) for ref, (own, p, s) in model.items() if own == side)
+        assert [(-side * o["price"], o["ref"], o["size"]) for o in got] == want
+    assert books.books[0]["unknown_deletes"] == unknown
+    cells = books.index[books.index["side"] != 0]
+    assert sorted(cells["ref"].tolist()) == sorted(model)
+    assert apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST)) == core.BOOK_CHANGED
+    assert not books.index["side"].any()
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("P0", Kind.SET), ("R0", Kind.ADD)])
+def test_a_side_deeper_than_its_arrays_breaks_the_book_and_touches_no_neighbour(precision: str, kind: Kind) -> None:
+    books = Books(Tables(channels=[channel(precision, symbol="tA"), channel(precision, symbol="tB")]))
+    for b in (0, 1):
+        apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED, channel=b))
+        apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST, channel=b))
+    apply(books, row(kind, channel=1, side=1, price=7, size=7, ref=7))
+    codes = [
+        apply(books, row(kind, side=side, price=100 - side * k, size=1, ref=100 + k - side * 1000 + 1000))
+        for side in (-1, 1)
+        for k in range(1, capacity_for(25) + (side == 1))
+    ]
+    assert codes == [core.BOOK_CHANGED] * len(codes)
+    assert apply(books, row(kind, side=1, price=200, size=1, ref=9999)) == core.BROKE
+    assert books.books[0]["broken_by"] == 3
+    assert as_dicts(books, 1) == ([{"price": 7.0, "size": 7.0, "ref": 7}], [])
+
+
+def test_levels_keep_their_text_and_their_padding_is_zero() -> None:
+    books = alive("P0")
+    flags = Flag.LAST | Flag.PRICE_EXPONENT | Flag.SIZE_EXPONENT
+    apply(books, row(Kind.SET, side=1, price=15, price_scale=8, size=7, size_scale=7, ref=3, flags=flags))
+    level = books.side(0, 1)[0]
+    assert (level["price"], level["size"], level["ref"], level["zero"]) == (1.5e-7, 7e-7, 3, 0)
+    assert level["flags"] == Flag.PRICE_EXPONENT | Flag.SIZE_EXPONENT
+
+
+def test_arrays_grow_with_the_table_and_keep_what_they_hold() -> None:
+    tables = Tables(channels=[channel("R0")])
+    books = Books(tables)
+    assert books.ensure(tables) is False
+    apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED))
+    apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST))
+    apply(books, row(Kind.ADD, side=1, price=5, size=2, ref=11))
+    tables.channel(Channel("bitfinex", "tBTCUSD", "trades"))
+    tables.channel(channel("R0", 250, "tETHUSD"))
+    assert books.ensure(tables) is True
+    assert books.books["depth"].tolist() == [3, 0, 3]
+    assert books.books["instrument"].tolist() == [0, 0, 1]
+    apply(books, row(Kind.CHANGE, side=1, price=6, size=2, ref=11))
+    assert as_dicts(books, 0)[0] == [{"price": 6.0, "size": 2.0, "ref": 11}]
+    blocks = [(int(b["bid0"]), int(b["ask0"]), int(b["capacity"])) for b in books.books[[0, 2]]]
+    assert blocks == [(0, 64, 64), (128, 628, 500)]
+    assert len(books.levels) == 1128
+    assert len(books.index) == 256 + 2048
+    assert books.index.dtype == CELL
+
+
+@pytest.mark.parametrize(
+    ("wanted", "precision", "length", "venue"),
+    [
+        (ChecksumRule.BITFINEX_PRICES, "P0", 25, "bitfinex"),
+        (ChecksumRule.BITFINEX_PRICES, "P4", 250, "bitfinex"),
+        (ChecksumRule.BITFINEX_ORDERS, "R0", 100, "bitfinex"),
+        (ChecksumRule.NONE, "P0", 1, "bitfinex"),
+        (ChecksumRule.NONE, "P0", 25, "elsewhere"),
+    ],
+)
+def test_a_books_checksum_rule_follows_from_its_channel(
+    wanted: ChecksumRule, precision: str, length: int, venue: str
+) -> None:
+    books = Books(Tables(channels=[channel(precision, length, venue=venue)]))
+    assert books.books[0]["checksum_rule"] == wanted
+
+
+def test_a_new_book_is_empty_and_not_usable_whatever_the_config_acts_on() -> None:
+    books = Books(Tables(channels=[channel()]), accept_mask=0xFF)
+    assert books.books[0]["proof"] == Proof.EMPTY
+    assert books.books[0]["usable"] == 0
