@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ from data_controller.engine.core import Core
 from data_controller.journal.timing import TIMING_BOUNDS_NS, Timing
 from data_controller.killswitch.latch import LatchState
 from data_controller.market.layout import Proof, ProofBy
+from data_controller.prediction.ladder import NONE
+from data_controller.records import SEQ_COUNT_BITS
+
+_NAMES = {
+    "checks_ok": "checksums_ok",
+    "checks_bad": "checksums_bad",
+    "trading_orders": "orders",
+    "trading_fills": "fills",
+    "trading_decisions_refused_invalid": "decisions_refused_invalid",
+}
+"""What a room counts under a name of its own -> the name that summaries and metrics use."""
 
 _PROOFS = [proof.name for proof in Proof]
 _PROVED_BY = [by.name for by in ProofBy]
@@ -41,9 +53,10 @@ class FeedBuilder:
         self._info = info
         self._started_ns = started_ns
         self.phase: Phase = "starting"
-        self.queues: list[Any] = []  # callables that return a QueueStat
-        self.gauges: dict[str, float | None] = {}
-        self.components: dict[str, str] = {}
+        self.queues: list[Callable[[], QueueStat]] = []
+        self.counters: list[Callable[[], dict[str, int]]] = []
+        self.gauges: list[Callable[[], dict[str, float | None]]] = []
+        self.components: dict[str, str] = {}  # beside those that can be read off
         self._alerts: deque[AlertEvent] = deque(maxlen=ALERTS_KEPT)
         self._alert_id = 0
 
@@ -60,11 +73,20 @@ class FeedBuilder:
         now_ns = pipeline.now_ns
         recorder = core.recorder
         counters = dict(pipeline.counters)
-        counters["journal_bytes"] = recorder.bytes_written
-        counters["journal_records_lost"] = recorder.records_lost
-        counters["orders_left"] = core.orders_left
-        counters["orders_stopped"] = core.orders_stopped
-        counters.update(pipeline.totals())
+        counters |= {
+            "records": recorder.next_seq & (1 << SEQ_COUNT_BITS) - 1,
+            "journal_bytes": recorder.bytes_written,
+            "journal_records_lost": recorder.records_lost,
+            "journal_errors": int(recorder.failure is not None),
+            "orders_left": core.orders_left,
+            "orders_stopped": core.orders_stopped,
+        }
+        counters.update({_NAMES.get(name, name): count for name, count in pipeline.totals().items()})
+        for counted in self.counters:
+            counters.update(counted())
+        gauges: dict[str, float | None] = {"orders_held": float(core.orders_held), "equity": self._equity()}
+        for measured in self.gauges:
+            gauges.update(measured())
         return Feed(
             t_ns=now_ns,
             run=self._run,
@@ -74,12 +96,12 @@ class FeedBuilder:
             mode=self.mode(latch),
             phase=self.phase,
             counters=counters,
-            gauges={**self.gauges, "orders_held": float(core.orders_held)},
+            gauges=gauges,
             histograms={
                 "wire_to_decision_seconds": core.wire_to_decision.to_feed(),
                 "tick_to_decision_seconds": core.tick_to_decision.to_feed(),
                 "prediction_latency_seconds": core.prediction.to_feed(),
-                "loop_step_seconds": core.step_time.to_feed(),
+                "step_seconds": core.step_time.to_feed(),
                 "tick_slice_seconds": core.slice_time.to_feed(),
                 "journal_barrier_seconds": timing_to_feed(recorder.barrier),
                 "journal_fsync_seconds": timing_to_feed(recorder.fsync),
@@ -90,7 +112,7 @@ class FeedBuilder:
                 QueueStat(name="journal", depth=recorder.depth, peak=recorder.peak, capacity=recorder.capacity),
                 *(queue() for queue in self.queues),
             ],
-            components=dict(self.components),
+            components={"journal": self._journal(), "prediction": self._prediction(), **self.components},
             positions=self._positions(),
             kill=KillStat(active=latch.active, reason=latch.reason, who=latch.who, since_ns=latch.t_ns),
             alerts=list(self._alerts),
@@ -102,6 +124,32 @@ class FeedBuilder:
         if pipeline.setup is None or not pipeline.vitals.journal_ok:
             return "HALTED"
         return "REDUCING" if latch.active or pipeline.latched else "ACTIVE"
+
+    def _journal(self) -> str:
+        recorder = self._core.recorder
+        if recorder.failure is not None:
+            return f"failed: {recorder.failure}"
+        if recorder.should_pause:
+            return f"degraded: {recorder.depth} of {recorder.capacity} arenas wait for the disk, reading is paused"
+        return "ok" if recorder.journal_ok else "failed: closed"
+
+    def _prediction(self) -> str:
+        core = self._core
+        setup, ladder, reply = core.pipeline.setup, core.ladder, core.answered
+        if setup is not None and setup.record_only:
+            return "ok: not wanted, the engine only records"
+        if ladder is None:
+            return "failed: no model bundle"
+        failed = ladder.refused if reply is None else reply.failed
+        why = "; ".join(f"{tier}: {text}" for tier, text in failed.items())
+        if (reply is not None and reply.tier == NONE) or not ladder.tiers:
+            return f"failed: no tier answers, nothing new is entered ({why})"
+        by = "not asked yet" if reply is None else f"by {reply.tier}"
+        return f"degraded: {by} ({why})" if failed else f"ok: {by}"
+
+    def _equity(self) -> float | None:
+        pipeline = self._core.pipeline
+        return None if pipeline.setup is None else float(pipeline.trader.risk["equity"][0])
 
     def _channels(self) -> list[ChannelStat]:
         pipeline = self._core.pipeline
