@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulator_client import SECOND
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator.exchange import Exchange, instrument_names, market_hash
 from data_controller.simulator.orderflow import plan
 from data_controller.simulator.session import Session
+
+from .simulator_client import SECOND
 
 PINNED = {
     1: "095b01789bf9433f9781c4a4298b927357879d5f7a0f9252867a7a51b0a11b24",

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_process import Process
+
+from tests.simulator.simulator_process import Process
 
 ROOT = Path(__file__).parents[2]
 IN_CI = os.environ.get("CI", "").lower() == "true"
