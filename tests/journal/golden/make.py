@@ -9,7 +9,6 @@ import platform
 from pathlib import Path
 
 from data_controller.records import SCHEMA_VERSION
-
 from tests.journal.journal_making import ROWS, write
 
 HERE = Path(__file__).resolve().parent
