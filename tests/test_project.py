@@ -195,7 +195,7 @@ def run_ci(folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-SERVICES = ("influxd", "prometheus", "prometheus-alertmanager", "chromium")
+SERVICES = ("influxd", "prometheus", "prometheus-alertmanager", "chromium", "cc")
 
 
 def test_ci_installs_nothing_that_is_there_and_ends_with_the_test_runner(bare_path: Path) -> None:
