@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulator_client import SECOND
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.instruments import instrument_names
 from data_controller.simulator.orderflow import plan
 from data_controller.simulator.session import Session
+
+from .simulator_client import SECOND
 
 PINNED = {
     1: "095b01789bf9433f9781c4a4298b927357879d5f7a0f9252867a7a51b0a11b24",

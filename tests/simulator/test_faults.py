@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from simulator_client import ALL_FLAGS, SECOND, Client, subscribe
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.faults import Fault, Link, corrupted, fault, random_faults
 from data_controller.simulator.session import Session
+
+from .simulator_client import ALL_FLAGS, SECOND, Client, subscribe
 
 
 def linked(seed: int = 5) -> tuple[Exchange, Link, Client, int]:

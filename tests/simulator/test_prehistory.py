@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from simulator_client import Client
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator.exchange import Exchange
@@ -23,6 +22,8 @@ from data_controller.simulator.prehistory import (
     requests,
     write,
 )
+
+from .simulator_client import Client
 
 SECOND = 1_000_000_000
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from simulator_client import ALL_FLAGS, Client
-from simulator_process import Process
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
+
+from .simulator_client import ALL_FLAGS, Client
+from .simulator_process import Process
 
 HANDSHAKE = (
     b"GET /ws/2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
