@@ -77,9 +77,12 @@ def demo(
                 from_proved=True,
                 prehistory=_chunks(pipe, simulator),
                 frame_times=frame_times,
+                world_ended=simulator.ended,
                 on_event=on_event,
             )
             summary = run_loop(engine)
+            if simulator.ended():
+                raise SimulatorError(f"expected the simulated exchange to last, was: {simulator.said()}")
             simulator.stop()
             latency = _latency(frame_times.array(), engine.local_ports, folder)
         wire = quantiles_us(latency)
@@ -104,7 +107,7 @@ def _latency(times: NDArray[np.void], local_ports: dict[int, int], folder: Path)
         known = json.loads((folder / "connections.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return np.zeros(0, np.int64)
-    conn_of_port = {int(entry["port"]): int(entry["conn"]) for entry in known}
+    conn_of_port = {int(entry["client_port"]): int(entry["conn"]) for entry in known}
     mapped = times.copy()
     mapped["conn"] = -1
     for slot, port in local_ports.items():
@@ -156,6 +159,11 @@ class Simulator:
                     raise SimulatorError(f"expected the simulated exchange to start, was: {self.said()}")
             os.set_blocking(fd, True)
             yield stream
+
+    def ended(self) -> str:
+        """Why nothing more comes from it; empty while it runs."""
+        code = self.process.poll()
+        return "" if code is None else f"the simulated exchange ended with code {code}"
 
     def said(self) -> str:
         """What it wrote to stderr."""

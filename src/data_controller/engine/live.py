@@ -74,9 +74,13 @@ class LiveEngine:
         from_proved: bool = False,
         prehistory: Iterator[Iterable[Chunk]] | None = None,
         frame_times: FrameTimes | None = None,
+        world_ended: Callable[[], str] = lambda: "",
         on_event: OnEvent = lambda event: None,
     ) -> None:
-        """`from_proved` counts `for_s` from the moment all books are usable, else from the start of the live part."""
+        """`from_proved` counts `for_s` from the moment all books are usable, else from the start of the live part.
+
+        Once `world_ended` gives a reason, nothing more can come and the engine stops.
+        """
         self.config = config
         self.config_path = config_path
         self.state_dir = Path(config.state_dir).expanduser()
@@ -87,6 +91,7 @@ class LiveEngine:
         self._record_only = record_only
         self._from_proved = from_proved
         self._prehistory = prehistory
+        self._world_ended = world_ended
         self._emit = on_event
         self._models = Models()
         self._clock = Clock()
@@ -252,6 +257,8 @@ class LiveEngine:
             gc.collect(0)
             if clock.stepped:
                 self.stop("clock_step")
+            if ended := self._world_ended():
+                self.stop(ended)
         core.push(Kind.PULSE, NO_CONNECTION, now_ns, payload)
         core.step()
         core.wake()  # slices of a tick, pausing
