@@ -30,7 +30,7 @@ from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
 from data_controller.engine.tables_out import TablesOut
 from data_controller.engine.vitals import Vitals
-from data_controller.engine.warm_up import warm_up
+from data_controller.engine.warm_up import ensure_compiled, warm_up
 from data_controller.errors import ConfigError, ControlError, JournalError
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.journal.recorder import Recorder
@@ -109,7 +109,8 @@ class LiveEngine:
         lock = StateLock(self.state_dir).acquire()
         try:
             self._models.bundle_of(config)
-            self._emit({"event": "compiling"})
+            self._emit({"event": "loading kernels (compiled once per version, which takes about a minute)"})
+            await asyncio.to_thread(ensure_compiled)
             warm_up()
             journal_dir = self.state_dir / "journal"
             recovered = recover(journal_dir)

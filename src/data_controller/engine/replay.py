@@ -16,6 +16,7 @@ from data_controller.engine.models import Models
 from data_controller.engine.setup import configure_replay
 from data_controller.engine.summary import peak_rss_mb, summary_of
 from data_controller.engine.tables_out import TablesOut
+from data_controller.engine.warm_up import ensure_compiled
 from data_controller.journal.reader import read
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import Batch
@@ -66,6 +67,7 @@ def replay(
 
     Raises JournalError where a journal is damaged, ConfigError where `config` does not fit.
     """
+    ensure_compiled()
     started = time.perf_counter()
     tables = TablesOut(out) if out is not None else None
     runner = Replay(config, tables)

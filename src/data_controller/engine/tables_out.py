@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_controller.actions import Tell
 from data_controller.control import QueueStat
-from data_controller.lake.tables import Tables
+from data_controller.lake.tables import Later, Tables
 from data_controller.records import Answer
 from data_controller.trading.audit import audit_rows
 from data_controller.trading.trader import Trader
@@ -20,7 +20,7 @@ from data_controller.trading.trader import Trader
 class TablesOut:
     """Shapes what is told for `lake.tables`; a row of an instrument carries the number of its row in the START's table.
 
-    Rows are made on the loop thread (tens of microseconds a tick), written on the tables' own.
+    What is told does not change any more, so its rows are made on the tables' own thread.
     """
 
     def __init__(self, directory: Path, *, config_hash: str = "", on_error: Callable[..., None] | None = None) -> None:
@@ -32,12 +32,15 @@ class TablesOut:
         """Append what `action` holds; `trader` has the limits that decisions were judged by."""
         table, rows = action.table, action.rows
         if table == "features":
-            rows = self._features(*action.rows)
+            self._tables.tell(table, Later(len(rows[1]), lambda: self._features(*rows)))
         elif table == "predictions":
-            rows = self._predictions(*action.rows)
+            self._tables.tell(table, Later(len(rows[2]), lambda: self._predictions(*rows)))
         elif table == "decisions":
-            table, rows = "audit", self._audit(trader, *action.rows)
-        self._tables.tell(table, rows)
+            # An audit row must hold the limits and the config it was judged by.
+            limits, horizons, config = trader.limits.copy(), len(trader.horizons_s), self.config_hash
+            self._tables.tell("audit", Later(len(rows[0]), lambda: _audit(limits, horizons, config, *rows)))
+        else:
+            self._tables.tell(table, rows)
 
     def queue(self) -> QueueStat:
         """How full the queue to the writing thread is, in rows."""
@@ -70,20 +73,6 @@ class TablesOut:
         out["outputs"], out["valid"] = outputs, valid
         return out
 
-    def _audit(
-        self,
-        trader: Trader,
-        decisions: NDArray[np.void],
-        answer: Answer | None,
-        outputs: NDArray[np.float32] | None,
-        values: NDArray[np.float32],
-        valid: NDArray[np.uint8],
-    ) -> NDArray[np.void]:
-        if outputs is None:
-            outputs = np.full((len(values), len(trader.horizons_s), 4), np.nan, np.float32)
-        bundle = answer.bundle if answer is not None else ""
-        return audit_rows(decisions, trader.limits, values, valid, outputs, self.config_hash, bundle)
-
     def _dtype(self, table: str, shape: tuple[int, ...]) -> np.dtype[np.void]:
         key = (table, shape)
         if key not in self._dtypes:
@@ -94,3 +83,19 @@ class TablesOut:
                 fields += [("valid", "<u1"), ("tier", "S16"), ("bundle", "<u1", (32,)), ("outputs", "<f4", shape)]
             self._dtypes[key] = np.dtype(fields)
         return self._dtypes[key]
+
+
+def _audit(
+    limits: NDArray[np.void],
+    horizons: int,
+    config_hash: str,
+    decisions: NDArray[np.void],
+    answer: Answer | None,
+    outputs: NDArray[np.float32] | None,
+    values: NDArray[np.float32],
+    valid: NDArray[np.uint8],
+) -> NDArray[np.void]:
+    if outputs is None:
+        outputs = np.full((len(values), horizons, 4), np.nan, np.float32)
+    bundle = answer.bundle if answer is not None else ""
+    return audit_rows(decisions, limits, values, valid, outputs, config_hash, bundle)

@@ -1,6 +1,14 @@
-"""Compiles every kernel before the first socket opens: a scripted minute through a pipeline of its own."""
+"""Compiles every kernel before the first socket opens: a scripted minute through a pipeline of its own.
+
+The compiler takes some 400 MB that a process never gives back, so what is not cached yet is compiled in a child.
+"""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -34,8 +42,29 @@ _SCRIPT = (
 )
 
 
+MARK = "compiled"
+"""File in the kernels' cache folder that says that all of them are in it."""
+
+
+def ensure_compiled() -> bool:
+    """Fill the kernel cache where it is not full, in a child process; True where there was something to compile.
+
+    A child that fails is not the end: this process compiles what is missing when it comes to it.
+    """
+    mark = Path(os.environ["NUMBA_CACHE_DIR"]) / MARK
+    if mark.exists():
+        return False
+    source = os.fspath(Path(__file__).parents[2])
+    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([sys.executable, "-P", "-m", "data_controller.engine.warm_up"], env=environment, check=False)
+    if done.returncode == 0:
+        mark.touch()
+    return True
+
+
 def warm_up() -> None:
-    """Run every compiled entry once; seconds on a first start, a fraction of one when the kernels are cached."""
+    """Run every compiled entry once, so that none is loaded or compiled while sockets wait."""
     config: Config = parse({"exchanges": {"bitfinex": {}}, "proof": {"act_on": ["PROVED", "UNVERIFIABLE"]}})
     models = Models()
     bundle = models.bundle_of(config)
@@ -71,3 +100,7 @@ def warm_up() -> None:
     arena.push(Kind.CLOSED, 0, now_ns + _S, b"warm-up")
     arena.push(Kind.PULSE, NO_CONNECTION, now_ns + 2 * _S, b"")
     pipeline.advance(arena.batch, done, arena.filled)
+
+
+if __name__ == "__main__":
+    warm_up()

@@ -130,6 +130,23 @@ class TableCounters:
     unsaid: dict[str, int] = field(default_factory=dict)  # reason -> rows lost that table_gaps does not hold yet
 
 
+class Later:
+    """Rows that the writer thread makes: `make()` returns `n` of them from values that do not change any more."""
+
+    __slots__ = ("_make", "_n")
+
+    def __init__(self, n: int, make: Callable[[], Rows]) -> None:
+        self._n = n
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._n
+
+    def made(self) -> Rows:
+        """The rows."""
+        return self._make()
+
+
 class Tables:
     """All tables of a directory behind one thread. `tell` never waits: a full queue drops, counts and leaves a gap row.
 
@@ -167,7 +184,7 @@ class Tables:
         except (OSError, JournalError) as error:
             raise TableError(f"expected to write tables in {directory}, was: {error}") from error
         self._writers: dict[str, TableWriter] = {}
-        self._queue: deque[tuple[str, Rows]] = deque()
+        self._queue: deque[tuple[str, Rows | Later]] = deque()
         self._waiting_rows = 0
         self._taken = 0  # batches told
         self._done = 0  # batches written or refused
@@ -182,10 +199,10 @@ class Tables:
         """Rows that wait."""
         return self._waiting_rows
 
-    def tell(self, table: str, rows: Rows) -> bool:
+    def tell(self, table: str, rows: Rows | Later) -> bool:
         """Append `rows` to `table` soon; False where the queue was full and they were dropped.
 
-        An array is copied; a list of dicts must not change afterwards.
+        An array is copied; a list of dicts must not change afterwards. `Later` rows are made on the writer thread.
         """
         n = len(rows)
         counters = self.counters.get(table)
@@ -234,7 +251,8 @@ class Tables:
                 taken = list(self._queue)
                 self._queue.clear()
                 done = self._done + len(taken)
-            for table, rows in _merged(taken):
+            made = [(table, rows.made() if isinstance(rows, Later) else rows) for table, rows in taken]
+            for table, rows in _merged(made):
                 self._append(table, rows)
             self._write_gaps()
             with self._change:

@@ -367,7 +367,8 @@ class Pipeline:
             for row, venue in enumerate(setup.venues)
         ]
         self.last_recv_ns = np.zeros(CONNECTIONS_PER_VENUE * max(1, len(setup.venues)), np.int64)
-        self.books = Books(tables, setup.proof.accept_mask)
+        self.books = Books(tables)
+        self._set_proof(setup.proof)
         self.features = FeatureState(len(tables.instruments), setup.features, setup.parameters)
         self.trader = Trader(setup.trading, setup.risk, len(tables.instruments), setup.horizons_s)
         self.trader.restore(start.restored.get("trader") or {})
@@ -387,16 +388,22 @@ class Pipeline:
         if payload:
             self.vitals = _pulse(payload)
             self._set_mode()
-        self._refresh_proofs(self._setup.proof)
+        self._refresh_proofs()
         for subscriptions in self.subscriptions:
             if subscriptions is not None:
                 self._actions += subscriptions.on_pulse(self.now_ns, self.last_recv_ns, self.books.books)
 
-    def _refresh_proofs(self, proof: ProofSettings) -> None:
+    def _set_proof(self, proof: ProofSettings) -> None:
+        self.books.accept_mask = self._accept_mask = proof.accept_mask
+        self._max_age_ns = proof.max_age_ns
+
+    def _refresh_proofs(self) -> None:
         """Let proofs age; a book that may no longer be used is a gap for its features from here on."""
         books = self.books.books
         usable = books["usable"].copy()
-        broke = refresh(books, self.now_ns, proof.max_age_ns, proof.accept_mask)
+        broke = refresh(books, self.now_ns, self._max_age_ns, self._accept_mask)
+        if usable.tobytes() == books["usable"].tobytes():
+            return
         for channel in np.flatnonzero(usable & ~books["usable"]):
             route = self.routes.array[channel]
             if route["primary"]:
@@ -420,8 +427,8 @@ class Pipeline:
         self._setup = self.setup = setup = self._configure(start)
         self.trader.set_terms(setup.trading)
         self.trader.set_limits(setup.risk)
-        self.books.accept_mask = setup.proof.accept_mask
-        self._refresh_proofs(setup.proof)
+        self._set_proof(setup.proof)
+        self._refresh_proofs()
         for venue, subscriptions in zip(setup.venues, self.subscriptions, strict=True):
             if subscriptions is not None:
                 self._actions += subscriptions.reload(venue.settings, self.now_ns)

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from data_controller.actions import Action, Alert, Open, Reconnect, Send
 from data_controller.exchanges.bitfinex import requests
+from data_controller.exchanges.bitfinex._attention import attention
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.exchanges.bitfinex.slots import (
     ASKED,
@@ -466,6 +467,8 @@ class BitfinexSubscriptions:
         settings = self._settings
         answer_ns, unproved_ns = int(settings.ack_timeout_s * _S), int(settings.unproved_after_s * _S)
         silent_ns = int(settings.channel_silent_after_s * _S)
+        if not attention(books, now_ns, silent_ns):
+            return []
         proof, checked, snapshot = books["proof"], books["checked_ns"], books["snapshot_ns"]
         heard = np.maximum(np.maximum(books["updated_ns"], checked), snapshot)
         unsure = (proof == Proof.EMPTY) | (proof == Proof.PENDING) | (proof == Proof.BROKEN)

@@ -1,0 +1,25 @@
+"""Whether any book wants Subscriptions' attention: asked ten times a second, nearly always answered with no."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.kernels import kernel
+from data_controller.market.layout import Proof
+
+_EMPTY, _PENDING, _BROKEN = int(Proof.EMPTY), int(Proof.PENDING), int(Proof.BROKEN)
+
+
+@kernel
+def attention(books: NDArray[np.void], now_ns: int, silent_ns: int) -> bool:
+    """True where a book is EMPTY, PENDING or BROKEN, or was not heard of for longer than `silent_ns`."""
+    for b in range(books.shape[0]):
+        book = books[b]
+        if book.depth == 0:
+            continue
+        if book.proof == _EMPTY or book.proof == _PENDING or book.proof == _BROKEN:
+            return True
+        if now_ns - max(max(book.updated_ns, book.checked_ns), book.snapshot_ns) > silent_ns:
+            return True
+    return False
