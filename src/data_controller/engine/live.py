@@ -10,11 +10,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
@@ -29,6 +27,7 @@ from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
+from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.setup import configure_live
 from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
@@ -44,27 +43,10 @@ from data_controller.killswitch.latch import Latch, prepare
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Command, Kind, Start
 
-_CLOSED, _PULSE = int(Kind.CLOSED), int(Kind.PULSE)
-
 CLOCK_STEP = "clock_step"
 """Why an engine stopped whose wall clock was stepped."""
 
 OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Chunk(Protocol):
-    """Scripted records of a pre-history: columns as in records.Batch."""
-
-    @property
-    def recv_ns(self) -> NDArray[np.int64]: ...
-    @property
-    def kind(self) -> NDArray[np.uint8]: ...
-    @property
-    def conn(self) -> NDArray[np.int32]: ...
-    @property
-    def offsets(self) -> NDArray[np.int32]: ...
-    @property
-    def data(self) -> NDArray[np.uint8]: ...
 
 
 class LiveEngine:
@@ -272,31 +254,21 @@ class LiveEngine:
     async def _play_prehistory(self) -> None:
         """Run scripted records through the engine as fast as it goes, on their own clock."""
         assert self._prehistory is not None
+        past = PreHistory(self.core, self.shell)
         chunks: Iterable[Chunk] = self._first
         while chunks and not self._stop.is_set():
             for chunk in chunks:
-                self._play(chunk)
+                past.play(chunk)
             self.recorder.tick(self._clock.now_ns())
             self._follow_latch()
             self._publish()
             if self.recorder.should_pause:
                 await asyncio.to_thread(self.recorder.wait_for_room)
             chunks = await asyncio.to_thread(next, self._prehistory, ())
-        self.core.network = self.shell
+        past.end()
         while self._clock.now_ns() <= self.pipeline.now_ns and not self._stop.is_set():
             await asyncio.sleep(0.01)
         self._emit({"event": "prehistory", "frames": self.pipeline.counters["frames"]})
-
-    def _play(self, chunk: Chunk) -> None:
-        """Take one chunk as if it had just come, and a pulse behind it."""
-        push, data, offsets = self.recorder.push, chunk.data.data, chunk.offsets.tolist()
-        columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
-        for i, (kind, conn, recv_ns) in enumerate(columns):
-            if kind == _CLOSED:
-                self.core.network = self.shell  # what the pipeline asks for now is meant
-            push(kind, conn, recv_ns, data[offsets[i] : offsets[i + 1]])
-        push(_PULSE, NO_CONNECTION, int(chunk.recv_ns[-1]), b"")
-        self.core.step()
 
     def _go_live(self, loop: asyncio.AbstractEventLoop) -> None:
         self.feed.phase = "live"
@@ -322,3 +294,267 @@ class LiveEngine:
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         began_ns = self._clock.monotonic_ns()
+        clock, core, recorder = self._clock, self.core, self.recorder
+        self.vitals.lag(int((loop.time() - self._pulse_at) * 1e9))
+        now_ns = clock.now_ns()
+        payload = b""
+        if now_ns >= self._next_vitals_ns:
+            self._next_vitals_ns = now_ns + self.config.engine.vitals_ms * 1_000_000
+            offset_ns = clock.compare()
+            vitals = self.vitals.read(offset_ns, recorder.fsync.take_worst(), recorder.journal_ok)
+            payload = msgspec.json.encode(vitals)
+            gc.collect(0)
+            if clock.stepped:
+                self.stop(CLOCK_STEP)
+            if ended := self._world_ended():
+                self.stop(ended)
+            self.monitor.look(now_ns)
+        core.push(Kind.PULSE, NO_CONNECTION, now_ns, payload)
+        core.step()
+        core.wake()  # slices of a tick, pausing
+        recorder.tick(now_ns)
+        self._follow_latch()
+        self._save(now_ns)
+        self._publish()
+        self._look_at_the_end(now_ns)
+        self.pulse_time.record(clock.monotonic_ns() - began_ns)
+        self._pulse_at += self.config.engine.pulse_ms / 1000
+        if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
+            self._pulse_at = loop.time() + self.config.engine.pulse_ms / 1000
+        loop.call_at(self._pulse_at, self._pulse)
+
+    def _follow_latch(self) -> None:
+        """Whoever set or cleared the file, the pipeline hears of it as a record."""
+        state = self.latch.check()
+        if state.active and not self.pipeline.latched:
+            self.core.command(Command(who=state.who or "file", what="kill", reason=state.reason or "latched"))
+            self._on_alert(Alert("critical", "kill_switch", f"latched by {state.who}: {state.reason}"))
+        elif not state.active and self.pipeline.latched:
+            self.core.command(Command(who=state.who or "file", what="resume", reason=state.reason))
+
+    def _save(self, now_ns: int) -> None:
+        if now_ns < self._next_save_ns or (self._saving is not None and not self._saving.done()):
+            return
+        self._next_save_ns = now_ns + int(self.config.engine.state_save_s * 1e9)
+        loop = asyncio.get_running_loop()
+        self._saving = loop.run_in_executor(None, self._write_state, self.pipeline.trader.dump(), loop)
+
+    def _write_state(self, dump: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Runs on a thread; a disk that refuses is told of and tried again."""
+        try:
+            save_state(self.state_dir, dump)
+        except OSError as error:
+            text = f"positions cannot be saved in {self.state_dir}: {error}"
+            loop.call_soon_threadsafe(self._on_alert, Alert("critical", "state_not_saved", text))
+
+    def _publish(self) -> None:
+        if self.server.clients:
+            self.server.publish(encode_feed(self.feed.build(self.latch.check())))
+
+    def _look_at_the_end(self, now_ns: int) -> None:
+        books = self.pipeline.books.books
+        if not self._proved:
+            live = books[books["depth"] > 0]
+            if len(live) and live["usable"].all():
+                self._proved = True
+                self._emit({"event": "proved", "books": len(live)})
+                if self._from_proved:
+                    self._live_since_ns = now_ns
+        counting = self._proved or not self._from_proved
+        if self._for_s is not None and counting and now_ns - self._live_since_ns >= self._for_s * 1e9:
+            self.stop("time")
+
+    # what people ask
+
+    def stop(self, reason: str) -> None:
+        """End in order."""
+        self.stopped_by = self.stopped_by or reason
+        self._stop.set()
+
+    async def _answer(self, request: Request) -> dict[str, Any]:
+        match request.what:
+            case "status":
+                return msgspec.to_builtins(self.feed.build(self.latch.read()))  # type: ignore[no-any-return]
+            case "stop":
+                self.stop(request.who)
+                return {"stopping": True}
+            case "reload":
+                return await self.reload(request.who)
+            case "kill":
+                return self._kill(str(request.body.get("reason") or "killed"), request.who)
+            case "resume":
+                self.latch.clear(str(request.body.get("reason") or ""), request.who)
+                self._follow_latch()
+                return {"latched": False}
+        raise ControlError(f"expected status, reload, stop, kill or resume, was {request.what!r}")
+
+    def _kill(self, reason: str, who: str) -> dict[str, Any]:
+        self.core.perform(LatchAction(reason, who))
+        self._follow_latch()
+        return {"latched": True, "reason": reason}
+
+    async def reload(self, who: str) -> dict[str, Any]:
+        """Read the config file again and swap the whole tree, or raise ConfigError and keep the old one."""
+        async with self._reloading:
+            if self.config_path is None:
+                raise ConfigError(
+                    "expected an engine started with a config file, was started without one: nothing to reload"
+                )
+            new = await asyncio.to_thread(load, self.config_path)
+            fixed = check_reload(self.config, new)
+            if fixed:
+                text = ", ".join(f"`{key}`" for key in fixed)
+                raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
+            self.recorder.configure(new.journal)
+            self.shell.settings = new.ingest
+            self.monitor.reload(new.web, new.monitoring)
+            self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+            self.config = new
+            self.tables.config_hash = new.hash
+            self.core.command(Command(who=who, what="reload", body=new.effective()))
+            return {"reloaded": True, "config": new.hash}
+
+    def _reload_by_signal(self) -> None:
+        async def reload() -> None:
+            try:
+                self._emit({"event": "reloaded", **await self.reload(default_who("SIGHUP"))})
+            except (DataControllerError, OSError) as error:
+                self._on_alert(Alert("warning", "reload_refused", str(error)))
+
+        self._by_signal = asyncio.get_running_loop().create_task(reload())
+
+    def _tell(self, action: Tell) -> None:
+        self.tables.tell(action, self.pipeline.trader)
+
+    def _on_alert(self, alert: Alert) -> None:
+        event = self.feed.alert(alert.severity, alert.name, alert.text, self._clock.now_ns())
+        self._emit({"event": "alert", "severity": event.severity, "name": event.name, "text": event.text})
+
+    def _on_journal_failure(self, error: JournalError) -> None:
+        """Recording has stopped: no new risk from here on; what is held is still managed, and people are told."""
+        self._on_alert(Alert("critical", "journal_failed", str(error)))
+        self._next_vitals_ns = 0  # the next pulse says so to the pipeline
+
+    def _on_table_error(self, table: str, error: Exception) -> None:
+        """Called on the tables' thread."""
+        alert = Alert("warning", "table_error", f"table {table}: {error}")
+        self.feed.components["tables"] = f"degraded: {error}"
+        self._loop.call_soon_threadsafe(self._on_alert, alert)
+
+    def _on_error(self, error: Exception) -> None:
+        """Something raised that nothing expected: no new risk, ever, until a person has looked; then the end."""
+        if self._failure is None:
+            self._failure = error
+            text = f"the engine broke: {type(error).__name__}: {error}"
+            self.core.broken = True
+            self.core.perform(LatchAction(text, "engine"))
+            self._on_alert(Alert("critical", "engine_broke", text))
+            self.stop("error")
+
+    def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error outside records and actions (a control request, a socket) costs that one thing, and is told."""
+        error = context.get("exception")
+        self._on_alert(Alert("warning", "stray_error", f"{context.get('message')}: {error!r}"))
+
+    # end
+
+    async def _end(self) -> dict[str, Any]:
+        self.feed.phase = "stopping"
+        core, pipeline = self.core, self.pipeline
+        self.local_ports = self.shell.local_ports()
+        core.network = Silent()  # whatever is asked for from here on is not meant
+        await self.shell.close()
+        core.step()
+        core.live = False
+        core.step()  # completes the last tick
+        gc.enable()
+        gc.unfreeze()
+        if self._saving is not None:
+            await self._saving
+        loop = asyncio.get_running_loop()
+        self._write_state(pipeline.trader.dump(), loop)
+        self._publish()
+        await self._ended("journal", self.recorder.close, self.config.engine.stop_timeout_s)
+        await asyncio.sleep(0)  # barrier callbacks
+        await self._ended("tables", self.tables.close)
+        await asyncio.sleep(0)  # what went wrong meanwhile
+        await self.server.stop()
+        await self.monitor.stop()
+        return summary_of(pipeline) | {
+            "orders_left": core.orders_left,
+            "orders_stopped": core.orders_stopped,
+            "wire_to_decision_us": core.wire_to_decision.summary_us(),
+            "tick_to_decision_us": core.tick_to_decision.summary_us(),
+            "step_us": core.step_time.summary_us(),
+            "pulse_us": self.pulse_time.summary_us(),
+            "slice_us": core.slice_time.summary_us(),
+            "barrier_ms": {"last": self.recorder.barrier.last_ns / 1e6, "max": self.recorder.barrier.max_ns / 1e6},
+            "journal_bytes": sum(f.stat().st_size for f in (self.state_dir / "journal").glob("*.arrows*")),
+            "journal_ok": self.recorder.failure is None,
+            "ok": self.recorder.failure is None and self._failure is None,
+            "latched": self.latch.read().active,
+            "stopped_by": self.stopped_by,
+            "peak_rss_mb": peak_rss_mb(),
+        }
+
+    async def _ended(self, what: str, close: Callable[..., None], *args: Any) -> None:
+        """Close a part on a thread; one that cannot is told of and holds nothing else up."""
+        try:
+            await asyncio.to_thread(close, *args)
+        except DataControllerError as error:
+            self._on_alert(Alert("critical", f"{what}_not_closed", str(error)))
+
+    def successor(self) -> LiveEngine | None:
+        """The engine that goes on after a step of the wall clock; None where this one ended for good."""
+        left_s = self._for_s
+        if left_s is not None and self._live_since_ns:
+            left_s -= (self._clock.now_ns() - self._live_since_ns) / 1e9
+        if self.stopped_by != CLOCK_STEP or (left_s is not None and left_s <= 0):
+            return None
+        return LiveEngine(
+            self.config,
+            config_path=self.config_path,
+            for_s=left_s,
+            record_only=self._record_only,
+            on_event=self._emit,
+            make_clock=self._make_clock,
+            after=self,
+        )
+
+
+def run(
+    config: Config,
+    for_s: float | None = None,
+    record_only: bool = False,
+    on_event: OnEvent = lambda event: None,
+    config_path: Path | None = None,
+    make_clock: Callable[..., Clock] = Clock,
+) -> dict[str, Any]:
+    """Run an engine until it is told to stop or `for_s` has passed; returns its summary.
+
+    A step of the wall clock ends the engine's run and starts another, which the summary includes.
+    """
+    engine: LiveEngine | None = LiveEngine(
+        config,
+        config_path=config_path,
+        for_s=for_s,
+        record_only=record_only,
+        on_event=on_event,
+        make_clock=make_clock,
+    )
+    summary: dict[str, Any] = {}
+    while engine is not None:
+        summary = run_loop(engine)
+        engine = engine.successor()
+    return summary
+
+
+def run_loop(engine: LiveEngine) -> dict[str, Any]:
+    """Run `engine` on a loop of its own: uvloop where it is."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(engine.main())
