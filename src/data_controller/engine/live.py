@@ -95,6 +95,7 @@ class LiveEngine:
         self._reloading: asyncio.Lock
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
+        self._past: PreHistory
         self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
         self._next_save_ns = 0
@@ -230,7 +231,9 @@ class LiveEngine:
         self.core.push(Kind.START, NO_CONNECTION, start_ns, msgspec.json.encode(start))
         if latch.active:
             self._on_alert(Alert("critical", "kill_switch", f"starts latched, by {latch.who}: {latch.reason}"))
-        if not self._first:
+        if self._first:
+            self._past = PreHistory(self.core, self.shell)
+        else:
             self.core.network = self.shell
         self.core.step()
 
@@ -254,18 +257,17 @@ class LiveEngine:
     async def _play_prehistory(self) -> None:
         """Run scripted records through the engine as fast as it goes, on their own clock."""
         assert self._prehistory is not None
-        past = PreHistory(self.core, self.shell)
         chunks: Iterable[Chunk] = self._first
         while chunks and not self._stop.is_set():
             for chunk in chunks:
-                past.play(chunk)
+                self._past.play(chunk)
             self.recorder.tick(self._clock.now_ns())
             self._follow_latch()
             self._publish()
             if self.recorder.should_pause:
                 await asyncio.to_thread(self.recorder.wait_for_room)
             chunks = await asyncio.to_thread(next, self._prehistory, ())
-        past.end()
+        self._past.end()
         while self._clock.now_ns() <= self.pipeline.now_ns and not self._stop.is_set():
             await asyncio.sleep(0.01)
         self._emit({"event": "prehistory", "frames": self.pipeline.counters["frames"]})
