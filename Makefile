@@ -14,9 +14,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 LINKED := $(shell test -L $(VENV) && echo yes)
 PATHS := src tests benchmarks torture scripts
+STRANGERS := ccxt cryptofeed
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-find-links --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench docs platforms lock clean
+.PHONY: help setup strangers demo test lint types bench docs platforms lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +40,18 @@ else
 	@echo "setup: $(VENV) holds $$($(BIN)/python --version) and everything from requirements.lock"
 endif
 
+# Not from wheels alone: cryptofeed has none for Python 3.11 and is built here, which needs a C compiler.
+strangers: $(STRANGERS:%=.venvs/%/.made-from-lock)  ## environments of the foreign clients that judge the simulated exchange
+
+.venvs/%/.made-from-lock: tests/strangers/%.lock | setup
+	$(BIN)/python -m venv --clear .venvs/$*
+	.venvs/$*/bin/python -m pip install --quiet --require-hashes --prefer-binary -r $<
+	@touch $@
+
 demo: setup  ## the whole chain on a simulated exchange: make demo FOR=30s SEED=7 INSTRUMENTS=8 OUT=demo-out ARGS=--json
 	PYTHONPATH=src $(BIN)/python -m data_controller demo --for $(FOR) --seed $(SEED) --instruments $(INSTRUMENTS) --out $(OUT) $(ARGS)
 
-test: setup lint types  ## lint, types and every test; CI=true makes a missing service a failure
+test: setup lint types $(if $(filter true,$(CI)),strangers)  ## lint, types and every test; CI=true makes a missing service a failure
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup  ## ruff, format, the walls between rooms
@@ -64,10 +74,12 @@ docs: setup  ## write again what is generated from the code: docs/config.md, doc
 platforms: setup  ## ask the package index for wheels on every platform we name; writes docs/platforms.md (needs network)
 	$(BIN)/python scripts/check_wheels.py
 
-lock:  ## resolve requirements.lock again from pyproject.toml (needs network and uv)
+lock:  ## resolve requirements.lock and the strangers' locks again (needs network and uv)
 	@{ echo "# Every dependency of the engine and its checks, pinned with hashes, for all platforms at once. Made by: make lock"; \
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-find-links \
-	  --no-header --no-annotate --quiet; } > requirements.lock.new && mv requirements.lock.new requirements.lock
+	$(COMPILE) --extra dev pyproject.toml; } > requirements.lock.new && mv requirements.lock.new requirements.lock
+	@for name in $(STRANGERS); do \
+	{ echo "# A foreign client that judges the simulated exchange, pinned with hashes, for all platforms at once. Made by: make lock"; \
+	$(COMPILE) tests/strangers/$$name.in; } > $$name.lock.new && mv $$name.lock.new tests/strangers/$$name.lock || exit 1; done
 
 clean:  ## remove caches and demo output; .venv and journals elsewhere stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist demo-out

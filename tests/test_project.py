@@ -102,6 +102,11 @@ def test_a_clock_in_a_pure_room_is_refused(room: str) -> None:
     assert [word for word in ("`time`", "`socket`", "`random`") if word not in done.stdout] == []
 
 
+def test_every_folder_of_tests_is_a_package() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_the_lock_has_a_hash_for_every_package_and_no_address() -> None:
     text = (ROOT / "requirements.lock").read_text()
     pins = re.findall(r"^([A-Za-z0-9_.-]+)==\S+", text, re.MULTILINE)
@@ -190,7 +195,7 @@ def run_ci(folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-SERVICES = ("influxd", "prometheus", "prometheus-alertmanager", "chromium")
+SERVICES = ("influxd", "prometheus", "prometheus-alertmanager", "chromium", "cc")
 
 
 def test_ci_installs_nothing_that_is_there_and_ends_with_the_test_runner(bare_path: Path) -> None:

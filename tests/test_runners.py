@@ -45,7 +45,31 @@ def test_a_long_run_adds_up_its_rounds_and_keeps_each_failure(torture: Any, tmp_
     assert torture.main(["99"]) == 1
     record = evidence(tmp_path)
     assert (record["rounds_done"], record["counts"]) == (5, {"books": 8})
-    assert record["failures"] == [{"seed": 3, "error": "AssertionError: a finding"}]
+    assert [(failure["seed"], failure["error"]) for failure in record["failures"]] == [(3, "AssertionError: a finding")]
+    assert record["rounds_failed"] == 1
+
+
+def test_samples_are_kept_and_their_spread_is_written(torture: Any, tmp_path: Path) -> None:
+    torture.sample.attempt = lambda seed: {"took, s": [float(seed), 0.5], "rounds": 1}
+    assert torture.main(["99"]) == 0
+    record = evidence(tmp_path)
+    assert record["samples"] == {"took, s": {"0": 1, "0.5": 5, "1": 1, "2": 1, "3": 1, "4": 1}}
+    assert record["spread"] == {"took, s": {"count": 10, "median": 0.5, "p99": 4.0, "worst": 4.0}}
+    assert record["counts"] == {"rounds": 5}
+
+
+def test_evidence_names_its_command_its_machine_and_the_commits_it_ran_on(torture: Any, tmp_path: Path) -> None:
+    torture.main(["99"])
+    record = evidence(tmp_path)
+    assert record["command"] == "make torture-99 NAME=sample"
+    assert list(record["commits"].values()) == [5]
+    assert record["machine"]["cores"] >= 1
+
+
+def test_processes_that_share_a_run_find_what_one_finds(torture: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = list(torture.rounds("issue2_config", range(9)))
+    monkeypatch.setattr(torture, "JOBS", 2)
+    assert list(torture.rounds("issue2_config", range(9))) == alone
 
 
 def test_a_long_run_goes_on_where_it_stopped(torture: Any, tmp_path: Path) -> None:
@@ -75,6 +99,14 @@ def test_damaged_configs_are_configs_or_refusals(monkeypatch: pytest.MonkeyPatch
     module = importlib.import_module("torture.issue2_config")
     counts = [next(iter(module.attempt(seed))) for seed in range(40)]
     assert set(counts) == {"refused", "accepted"}
+
+
+def test_a_byte_of_the_golden_journal_is_cut_and_flipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    module = importlib.import_module("torture.issue2_journal_bytes")
+    assert module.attempt(0) == {"flips": 8, "flips_reported": 8}
+    found = module.attempt(module.ROUNDS - 1)
+    assert (found["cuts"], found["records_kept"]) == (1, 9)
 
 
 @pytest.fixture

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from benchmarks.__main__ import commit, machine
 
 HERE = Path(__file__).parent
 EVIDENCE = Path(os.environ.get("TORTURE_EVIDENCE", HERE.parent / "docs" / "evidence"))
 SAVE_EVERY_S = 5.0
 SLICE_S = float(os.environ.get("TORTURE_SECONDS", "inf"))
 """How long one call may take over all modules; the next call goes on."""
+JOBS = int(os.environ.get("TORTURE_JOBS", "1"))
+"""Processes that share the rounds of one module."""
+MAX_FAILURES = 100
+"""Failures that are kept; what fails so often is known by then, and is still counted."""
+
+Result = tuple[dict[str, Any], str]
+"""What a round returned, or nothing and the error's text."""
 
 
 def modules(issue: str) -> list[str]:
@@ -24,19 +38,87 @@ def modules(issue: str) -> list[str]:
 
 def load(path: Path, name: str, rounds: int) -> dict[str, Any]:
     """What earlier runs of `name` found, or a new record."""
+    record: dict[str, Any] = {
+        "name": name,
+        "command": f"make torture-{name.removeprefix('issue').replace('_', ' NAME=', 1)}",
+        "rounds_wanted": rounds,
+        "rounds_done": 0,
+        "rounds_failed": 0,
+        "took_s": 0.0,
+        "commits": {},  # rounds by the commit they ran on
+        "machine": {},
+        "counts": {},
+        "spread": {},  # of each sample: how many, median, 99th percentile, worst
+        "failures": [],
+        "samples": {},  # sample -> value -> times
+    }
     if path.exists():
-        record: dict[str, Any] = json.loads(path.read_text())
-        record["rounds_wanted"] = rounds
-        return record
-    return {"name": name, "rounds_wanted": rounds, "rounds_done": 0, "took_s": 0.0, "counts": {}, "failures": []}
+        record |= json.loads(path.read_text())
+    return record | {"rounds_wanted": rounds}
 
 
 def save(path: Path, record: dict[str, Any]) -> None:
     """Write whole or not at all: a run may be stopped at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_suffix(".new")
+    record["spread"] = {key: spread(values) for key, values in sorted(record["samples"].items())}
     staging.write_text(json.dumps(record, indent=2) + "\n")
     staging.replace(path)
+
+
+def spread(times_of: dict[str, int]) -> dict[str, float]:
+    """Count, median, 99th percentile and worst of values that are given with how often each was seen."""
+    values = sorted(float(value) for value, times in times_of.items() for _ in range(times))
+    last = len(values) - 1
+    ranks = {"median": last // 2, "p99": -(-last * 99 // 100), "worst": last}
+    return {"count": len(values), **{key: values[rank] for key, rank in ranks.items()}}
+
+
+def attempt(name: str, seed: int) -> Result:
+    """One round; a finding is evidence, and the rounds after it may hold others."""
+    try:
+        return importlib.import_module(f"torture.{name}").attempt(seed), ""
+    except Exception as error:
+        return {}, f"{type(error).__name__}: {error}"[:2000]
+
+
+def rounds(name: str, seeds: range) -> Iterator[Result]:
+    """Results of `seeds`, in order, made by JOBS processes that are at most a few rounds ahead."""
+    if JOBS == 1:
+        for seed in seeds:
+            yield attempt(name, seed)
+        return
+    with ProcessPoolExecutor(JOBS, multiprocessing.get_context("spawn")) as pool:
+        ahead: deque[Future[Result]] = deque()
+        try:
+            for seed in seeds:
+                ahead.append(pool.submit(attempt, name, seed))
+                if len(ahead) > 2 * JOBS:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def add(record: dict[str, Any], seed: int, result: Result, head: str) -> None:
+    """Put one round into the record."""
+    values, error = result
+    for key, value in values.items():
+        if isinstance(value, int):
+            record["counts"][key] = record["counts"].get(key, 0) + value
+            continue
+        seen = record["samples"].setdefault(key, {})
+        for one in value:
+            text = f"{one:.6g}"
+            seen[text] = seen.get(text, 0) + 1
+    if error:
+        record["rounds_failed"] += 1
+        if len(record["failures"]) < MAX_FAILURES:
+            record["failures"].append({"seed": seed, "error": error, "commit": head})
+    record["commits"][head] = record["commits"].get(head, 0) + 1
+    record["rounds_done"] = seed + 1
 
 
 def run(issue: str, name: str, deadline: float) -> bool:
@@ -44,30 +126,28 @@ def run(issue: str, name: str, deadline: float) -> bool:
     module = importlib.import_module(f"torture.{name}")
     path = EVIDENCE / f"issue-{issue}" / f"{name.split('_', 1)[1]}.json"
     record = load(path, name, module.ROUNDS)
-    before, start = record["took_s"], time.monotonic()
+    record["machine"] = machine()
+    head, before, start = commit(), record["took_s"], time.monotonic()
     saved = start
-    while record["rounds_done"] < module.ROUNDS and time.monotonic() < deadline:
-        seed = record["rounds_done"]
-        try:
-            for key, count in module.attempt(seed).items():
-                record["counts"][key] = record["counts"].get(key, 0) + count
-        except Exception as error:  # a finding is evidence; the rounds after it may hold others
-            record["failures"].append({"seed": seed, "error": f"{type(error).__name__}: {error}"[:2000]})
-        record["rounds_done"] = seed + 1
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            saved = time.monotonic()
-            record["took_s"] = round(before + saved - start, 1)
-            save(path, record)
-            print(f"{name}: {record['rounds_done']:,} of {module.ROUNDS:,}", flush=True)
+    with closing(rounds(name, range(record["rounds_done"], module.ROUNDS))) as results:
+        while record["rounds_done"] < module.ROUNDS and time.monotonic() < deadline:
+            add(record, record["rounds_done"], next(results), head)
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                saved = time.monotonic()
+                record["took_s"] = round(before + saved - start, 1)
+                save(path, record)
+                print(f"{name}: {record['rounds_done']:,} of {module.ROUNDS:,}", flush=True)
     record["took_s"] = round(before + time.monotonic() - start, 1)
     save(path, record)
     left = module.ROUNDS - record["rounds_done"]
     state = f"{left:,} rounds left: run it again" if left > 0 else "complete"
     print(
-        f"{name}: {record['rounds_done']:,} rounds, {len(record['failures'])} failures, {state}; {path.name}",
-        flush=True,
+        f"{name}: {record['rounds_done']:,} rounds, {record['rounds_failed']} failures, {state}; {path.name}; "
+        + ", ".join(f"{key} {count:,}" for key, count in record["counts"].items())
     )
-    return not record["failures"]
+    for key, figures in record["spread"].items():
+        print(f"  {key:32} " + "  ".join(f"{what} {value:,g}" for what, value in figures.items()), flush=True)
+    return not record["rounds_failed"]
 
 
 def main(arguments: list[str]) -> int:

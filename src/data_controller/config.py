@@ -92,7 +92,11 @@ def load(path: Path | str, *, secrets: bool = True) -> Config:
     """
     path = Path(path)
     document = read(path)
-    return _build(document, str(path), secrets=secrets)
+    config = _build(document, str(path), secrets=secrets)
+    problems = _unknown_leader(config, document)
+    if problems:
+        raise InvalidConfig(str(path), problems)
+    return config
 
 
 def parse(values: dict[str, Any], source: str = "config", *, secrets: bool = False) -> Config:
@@ -116,6 +120,21 @@ def _build(document: Document, source: str, *, secrets: bool) -> Config:
     if missing:
         raise InvalidConfig(source, missing)
     return config
+
+
+def _unknown_leader(config: Config, document: Document) -> list[Problem]:
+    """A leader that nobody collects would leave its feature invalid, and every decision refused, without a word."""
+    leader = config.features.leader
+    names = [
+        f"{venue}:{symbol}"
+        for venue in ExchangeSettings.model_fields
+        for symbol in getattr(getattr(config.exchanges, venue), "instruments", ())
+    ]
+    if not leader or leader in names:
+        return []
+    path = ("features", "leader")
+    advice = "name an instrument of `exchanges` as `venue:symbol`, or leave it out"
+    return [Problem(dotted(path), document.line(path), "one of " + (", ".join(names) or "none"), leader, advice)]
 
 
 def _strict_problems(values: dict[str, Any], document: Document) -> list[Problem]:

@@ -151,6 +151,17 @@ def test_anchors_that_explode_are_refused(tmp_path: Path) -> None:
     assert "reasonable size" in str(refused(tmp_path, "\n".join(rows)))
 
 
+def test_a_leader_that_nobody_collects_is_refused_with_those_who_are_collected(tmp_path: Path) -> None:
+    text = "exchanges:\n  bitfinex:\n    instruments: [tBTCUSD]\nfeatures:\n  leader: {}\n"
+    error = refused(tmp_path, text.format("tBTCUSD"))
+    assert str(error).endswith(
+        "engine.yaml:5: expected one of bitfinex:tBTCUSD, was tBTCUSD (`features.leader`); name an instrument of "
+        "`exchanges` as `venue:symbol`, or leave it out"
+    )
+    (path := tmp_path / "good.yaml").write_text(text.format("bitfinex:tBTCUSD"))
+    assert load(path).features.leader == "bitfinex:tBTCUSD"
+
+
 def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no file there; examples/paper\.yaml"):
         load(tmp_path / "nothing.yaml")

@@ -1,18 +1,8 @@
-"""Seeded fault schedules: each a world, a list of faults at times, and what came of it.
-
-    python -m tests.faults.schedules --count 2000 --out schedules.jsonl
-
-writes a line for each seed, goes on where an interrupted run left off, and ends with a table of the virtual time from a
-fault's start until every book was proved again. Exits with 1 where any schedule has a violation.
-"""
+"""Seeded fault schedules: each a world, a list of faults at times, and what came of it; `make torture-2` runs 2,000."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings, BookSettings
@@ -134,59 +124,3 @@ def _until_proved(world: World, seconds: float) -> None:
 def _pass(world: World, seconds: float) -> None:
     for _ in range(int(seconds * S) // STEP_NS):
         world.step()
-
-
-def summary(results: list[dict[str, Any]]) -> str:
-    """A table by fault: how often, how often it unproved a book, and the time until all were proved again."""
-    by: dict[str, list[tuple[float, float | None]]] = {}
-    for result in results:
-        for name, lasts_s, took_s in result["times"]:
-            by.setdefault(name, []).append((lasts_s, took_s))
-    lines = [f"{'fault':26} {'times':>6} {'unproved':>9} {'median s':>9} {'worst s':>9} {'worst s behind its end':>23}"]
-    for name in sorted(by):
-        took = sorted(took_s for _, took_s in by[name] if took_s is not None)
-        behind = max((took_s - lasts_s for lasts_s, took_s in by[name] if took_s is not None), default=0.0)
-        figures = (
-            f"{took[len(took) // 2]:9.2f} {took[-1]:9.2f} {behind:23.2f}" if took else f"{'-':>9} {'-':>9} {'-':>23}"
-        )
-        lines.append(f"{name:26} {len(by[name]):6} {len(took):9} {figures}")
-    total = {
-        name: sum(result[name] for result in results) for name in ("frames", "compared", "checks_ok", "checks_bad")
-    }
-    bad = [result for result in results if result["violations"]]
-    lines.append(
-        f"{len(results)} schedules, {total['frames']} frames, {total['compared']} comparisons with the true book,"
-        f" {total['checks_ok']} checksums matched, {total['checks_bad']} did not;"
-        f" {len(bad)} schedules with violations"
-    )
-    lines += [f"seed {result['seed']}: {text}" for result in bad[:20] for text in result["violations"]]
-    return "\n".join(lines)
-
-
-def main() -> int:
-    """Play the schedules asked for that the output file does not have yet."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines, one a schedule; appended to")
-    args = parser.parse_args()
-    results: dict[int, dict[str, Any]] = {}
-    if args.out.exists():
-        for line in args.out.read_text().splitlines():
-            if line.endswith("}"):  # a line that a kill cut short is played again
-                result = json.loads(line)
-                results[result["seed"]] = result
-    wanted = range(args.first, args.first + args.count)
-    with args.out.open("a") as out:
-        for seed in wanted:
-            if seed not in results:
-                results[seed] = run(seed)
-                out.write("\n" + json.dumps(results[seed]))
-                out.flush()
-    chosen = [results[seed] for seed in wanted]
-    print(summary(chosen))
-    return int(any(result["violations"] for result in chosen))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ from data_controller.market.layout import Proof
 from data_controller.simulator.exchange import Frame
 
 from .injections import FAULTS
-from .schedules import PATIENCE_S, run, summary
+from .schedules import PATIENCE_S, run
 from .world import Link, World
 
 SAMPLE = range(60)
@@ -100,13 +100,3 @@ def test_a_falsified_entry_breaks_its_book_at_the_next_checksum_and_not_before()
         world.step()
     assert world.client.books.books[0]["checks_bad"] == 1
     assert world.violations == []
-
-
-def test_the_summary_has_a_line_for_each_fault_and_names_the_seed_of_a_violation() -> None:
-    good = run(1000, only="drop")
-    bad = {**good, "seed": 77, "violations": ["tBTCUSD P0/25 is PROVED and differs"]}
-    text = summary([good, bad])
-    assert "drop " in text
-    assert "2 schedules" in text
-    assert "1 schedules with violations" in text
-    assert "seed 77: tBTCUSD P0/25 is PROVED and differs" in text

@@ -1,18 +1,16 @@
-"""Fuzzes the journal reader: whatever the bytes, records that were written come out, or an error of our own tree.
+"""Atheris target: whatever a journal's bytes, records that were written come out, or an error of our own tree.
 
-    python tests/fuzz/fuzz_journal_reader.py --runs 1000000
-
-The input is a list of edits on a sound segment, or a file of its own; libFuzzer's options may follow `--`.
+The input is a list of edits on a sound segment, or a file of its own; `running` has the command line.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import atheris
+
+from tests.fuzz.running import fuzz
 
 GOLDEN = Path(__file__).resolve().parents[1] / "journal" / "golden" / "v1" / "journal-0000001-000001.arrows"
 
@@ -54,12 +52,7 @@ def edited(data: atheris.FuzzedDataProvider, content: bytes) -> bytes:
 
 
 def main() -> None:
-    """Run libFuzzer; it exits the process, 0 where nothing was found."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0, help="0 draws one")
-    parser.add_argument("rest", nargs="*")
-    options = parser.parse_args()
+    """Run libFuzzer; it ends the process, with 0 where nothing was found."""
     content = GOLDEN.read_bytes()
     expected = set(records(GOLDEN))
     memory = Path("/dev/shm")
@@ -84,8 +77,7 @@ def main() -> None:
         if unknown:
             raise AssertionError(f"expected only records that were written, was also {unknown[0]}")
 
-    atheris.Setup([sys.argv[0], f"-runs={options.runs}", f"-seed={options.seed}", "-max_len=4096", *options.rest], one)
-    atheris.Fuzz()
+    fuzz(one, max_bytes=4096)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from journal_making import ROWS, SETTINGS, T0, batch_of, put, records, records_of, write
 
 from data_controller.errors import JournalCorrupt, JournalError
 from data_controller.journal import Reader, info, read
 from data_controller.journal.format import JOURNAL_SCHEMA, Encoder, record_batch, with_header
 from data_controller.journal.manifest import load
 from data_controller.records import Kind, sequence
+
+from .journal_making import ROWS, SETTINGS, T0, batch_of, put, records, records_of, write
 
 PIECES = [ROWS[:3], ROWS[3:4], ROWS[4:8], ROWS[8:]]
 GOLDEN = Path(__file__).parent / "golden"

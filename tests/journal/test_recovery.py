@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from journal_making import ROWS, SETTINGS, batch_of, records, write
 
 from data_controller.errors import JournalError
 from data_controller.journal import JournalSettings, Reader, info, recover
 from data_controller.journal.manifest import RUNS, Manifest, claim_run, last_run, load, make_room, save
 from data_controller.journal.writer import JournalWriter
 from data_controller.records import sequence
+
+from .journal_making import ROWS, SETTINGS, batch_of, records, write
 
 PIECES = [ROWS[:3], ROWS[3:4], ROWS[4:]]
 

@@ -6,12 +6,12 @@ import io
 import json
 from pathlib import Path
 
-from views import LATCHED, feed, view
-
 from data_controller.control import AlertEvent
 from data_controller.monitoring.alerts import MAX_FIRING, OVERFLOW, AlertBook, AlertLog, conditions
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.monitoring.view import Machine
+
+from .views import LATCHED, feed, view
 
 S = 1_000_000_000
 LIMITS = MonitoringSettings(alert_repeat_s=900, alert_resolve_s=10, alert_quiet_s=300)

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from views import LATCHED, NOW_NS, feed, view
 
 from data_controller.control import BookStat, KillStat, QueueStat
 from data_controller.monitoring.health import findings, health, rfc3339, status_code
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.monitoring.view import Machine, View
+
+from .views import LATCHED, NOW_NS, feed, view
 
 LIMITS = MonitoringSettings()
 GIB = 1 << 30

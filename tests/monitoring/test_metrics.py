@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from views import LATCHED, feed, view
 
 from data_controller.control import BookStat, Histogram, KillStat
 from data_controller.monitoring import metrics
@@ -21,6 +20,8 @@ from data_controller.monitoring.catalogue import CATALOGUE, MAX_SERIES, document
 from data_controller.monitoring.metrics import exposition, split_key
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.monitoring.view import View
+
+from .views import LATCHED, feed, view
 
 LIMITS = MonitoringSettings()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from views import feed
 
 from data_controller.control import ALERTS_KEPT, AlertEvent
 from data_controller.killswitch.latch import Latch, prepare
 from data_controller.monitoring.monitor import Monitor
 from data_controller.monitoring.settings import MonitoringSettings
+
+from .views import feed
 
 
 @pytest.fixture

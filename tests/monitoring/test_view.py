@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from views import feed, view
 
 from data_controller.control import ChannelStat
 from data_controller.monitoring.view import Rates
+
+from .views import feed, view
 
 S = 1_000_000_000
 

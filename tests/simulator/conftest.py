@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from simulator_client import ALL_FLAGS, Client
-
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.session import Session
+
+from .simulator_client import ALL_FLAGS, Client
 
 
 @pytest.fixture

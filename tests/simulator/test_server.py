@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from simulator_client import ALL_FLAGS, Client
-from simulator_process import Process
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
+
+from .simulator_client import ALL_FLAGS, Client
+from .simulator_process import Process
 
 HANDSHAKE = (
     b"GET /ws/2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -112,6 +113,17 @@ def test_a_dropped_frame_leaves_a_hole_in_the_sequence(simulator):
         client = greeted(connection)
         exchange.do("fault", kind="drop", frame="te")
         follow(connection, client, lambda: client.sequences[-1] != len(client.sequences))
+
+
+def test_chaos_arms_faults_drawn_by_a_seed_and_healing_takes_them_back(simulator):
+    exchange = simulator("--instruments", "1")
+    with exchange.open() as connection:
+        connection.recv(timeout=20)
+        drawn = exchange.do("chaos", conn="latest", seed=4, count=7, frames=100_000)["faults"]
+        assert len(drawn) == 7
+        assert exchange.do("stats")["connections"][0]["armed"] >= 1
+        exchange.do("heal")
+        assert exchange.do("stats")["connections"][0]["armed"] == 0
 
 
 def test_a_client_that_does_not_read_is_hung_up_on(simulator):

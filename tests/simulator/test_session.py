@@ -6,10 +6,11 @@ import json
 from collections import Counter
 
 import pytest
-from simulator_client import ALL_FLAGS, SECOND, Client, subscribe
 
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.session import Session
+
+from .simulator_client import ALL_FLAGS, SECOND, Client, subscribe
 
 
 def test_greets_with_version_two_and_platform_up():

@@ -1,7 +1,7 @@
 """Foreign clients judge the simulated exchange: ccxt.pro with its checksums, cryptofeed with its sequence numbers.
 
-They run for STRANGER_SECONDS (120 with CI=true, else 8), each in an environment that scripts/make_stranger_envs.sh
-makes.
+They run for STRANGER_SECONDS (120 with CI=true, else 8), each in an environment of its own, which
+`make strangers` makes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_process import Process
+
+from tests.simulator.simulator_process import Process
 
 ROOT = Path(__file__).parents[2]
 IN_CI = os.environ.get("CI", "").lower() == "true"
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.needs_service, pytest.mark.slow, pytest.mark.timeout(S
 def interpreter(name: str) -> Path:
     path = ROOT / ".venvs" / name / "bin" / "python"
     if not path.exists():
-        reason = f"expected {path.relative_to(ROOT)}: run scripts/make_stranger_envs.sh"
+        reason = f"expected {path.relative_to(ROOT)}; run `make strangers`"
         if IN_CI:
             pytest.fail(reason)
         pytest.skip(reason)

@@ -1,1 +1,1 @@
-""""""
+"""Drivers: who answers the pipeline live, in the demo, in replay and in verify."""

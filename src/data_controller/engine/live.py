@@ -10,11 +10,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
@@ -25,9 +23,11 @@ from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
+from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
+from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.setup import configure_live
 from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
@@ -43,27 +43,10 @@ from data_controller.killswitch.latch import Latch, prepare
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Command, Kind, Start
 
-_CLOSED, _PULSE = int(Kind.CLOSED), int(Kind.PULSE)
-
 CLOCK_STEP = "clock_step"
 """Why an engine stopped whose wall clock was stepped."""
 
 OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Chunk(Protocol):
-    """Scripted records of a pre-history: columns as in records.Batch."""
-
-    @property
-    def recv_ns(self) -> NDArray[np.int64]: ...
-    @property
-    def kind(self) -> NDArray[np.uint8]: ...
-    @property
-    def conn(self) -> NDArray[np.int32]: ...
-    @property
-    def offsets(self) -> NDArray[np.int32]: ...
-    @property
-    def data(self) -> NDArray[np.uint8]: ...
 
 
 class LiveEngine:
@@ -112,6 +95,8 @@ class LiveEngine:
         self._reloading: asyncio.Lock
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
+        self._past: PreHistory
+        self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
@@ -246,7 +231,9 @@ class LiveEngine:
         self.core.push(Kind.START, NO_CONNECTION, start_ns, msgspec.json.encode(start))
         if latch.active:
             self._on_alert(Alert("critical", "kill_switch", f"starts latched, by {latch.who}: {latch.reason}"))
-        if not self._first:
+        if self._first:
+            self._past = PreHistory(self.core, self.shell)
+        else:
             self.core.network = self.shell
         self.core.step()
 
@@ -273,28 +260,17 @@ class LiveEngine:
         chunks: Iterable[Chunk] = self._first
         while chunks and not self._stop.is_set():
             for chunk in chunks:
-                self._play(chunk)
+                self._past.play(chunk)
             self.recorder.tick(self._clock.now_ns())
             self._follow_latch()
             self._publish()
             if self.recorder.should_pause:
                 await asyncio.to_thread(self.recorder.wait_for_room)
             chunks = await asyncio.to_thread(next, self._prehistory, ())
-        self.core.network = self.shell
+        self._past.end()
         while self._clock.now_ns() <= self.pipeline.now_ns and not self._stop.is_set():
             await asyncio.sleep(0.01)
         self._emit({"event": "prehistory", "frames": self.pipeline.counters["frames"]})
-
-    def _play(self, chunk: Chunk) -> None:
-        """Take one chunk as if it had just come, and a pulse behind it."""
-        push, data, offsets = self.recorder.push, chunk.data.data, chunk.offsets.tolist()
-        columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
-        for i, (kind, conn, recv_ns) in enumerate(columns):
-            if kind == _CLOSED:
-                self.core.network = self.shell  # what the pipeline asks for now is meant
-            push(kind, conn, recv_ns, data[offsets[i] : offsets[i + 1]])
-        push(_PULSE, NO_CONNECTION, int(chunk.recv_ns[-1]), b"")
-        self.core.step()
 
     def _go_live(self, loop: asyncio.AbstractEventLoop) -> None:
         self.feed.phase = "live"
@@ -319,6 +295,7 @@ class LiveEngine:
             self._on_error(error)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        began_ns = self._clock.monotonic_ns()
         clock, core, recorder = self._clock, self.core, self.recorder
         self.vitals.lag(int((loop.time() - self._pulse_at) * 1e9))
         now_ns = clock.now_ns()
@@ -342,6 +319,7 @@ class LiveEngine:
         self._save(now_ns)
         self._publish()
         self._look_at_the_end(now_ns)
+        self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
         if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
             self._pulse_at = loop.time() + self.config.engine.pulse_ms / 1000
@@ -511,6 +489,7 @@ class LiveEngine:
             "wire_to_decision_us": core.wire_to_decision.summary_us(),
             "tick_to_decision_us": core.tick_to_decision.summary_us(),
             "step_us": core.step_time.summary_us(),
+            "pulse_us": self.pulse_time.summary_us(),
             "slice_us": core.slice_time.summary_us(),
             "barrier_ms": {"last": self.recorder.barrier.last_ns / 1e6, "max": self.recorder.barrier.max_ns / 1e6},
             "journal_bytes": sum(f.stat().st_size for f in (self.state_dir / "journal").glob("*.arrows*")),

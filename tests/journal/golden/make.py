@@ -1,17 +1,17 @@
-"""Makes the golden journal of the current version; run once when a version is new, never again for an old one."""
+"""Makes the golden journal of the current version; run once when a version is new, never again for an old one.
+
+PYTHONPATH=src python -m tests.journal.golden.make
+"""
 
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 
+from data_controller.records import SCHEMA_VERSION
+from tests.journal.journal_making import ROWS, write
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from journal_making import ROWS, write  # noqa: E402
-
-from data_controller.records import SCHEMA_VERSION  # noqa: E402
 
 if __name__ == "__main__":
     platform.platform = lambda *_args, **_kwargs: "golden"
