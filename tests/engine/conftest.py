@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,15 @@ def made(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
     config = eager_config(bundle, ["tBTCUSD", "tETHUSD"])
     recording = Recording(config, seconds=15.0)
-    settings = JournalSettings(min_free_bytes=0, segment_bytes=1 << 16)
+    settings = JournalSettings(min_free_bytes=0, segment_s=5)
     recorder = Recorder(settings, folder / "journal", recover(folder / "journal").run, on_failure=print)
     batch = recording.batch
     for i in range(len(batch.recv_ns)):
         recorder.push(int(batch.kind[i]), int(batch.conn[i]), int(batch.recv_ns[i]), batch.payload(i))
         if i % 500 == 0:
             recorder.flush()
+            while recorder.durable_seq < recorder.next_seq - 1:
+                time.sleep(0.001)
     recorder.close()
     tables = TablesOut(folder / "tables")
     for table, told in recording.told.items():
