@@ -50,7 +50,7 @@ class FeedBuilder:
     def __init__(self, core: Core, *, run: int, info: dict[str, str], started_ns: int) -> None:
         self._core = core
         self._run = run
-        self._info = info
+        self.info = info
         self._started_ns = started_ns
         self.phase: Phase = "starting"
         self.queues: list[Callable[[], QueueStat]] = []
@@ -92,7 +92,7 @@ class FeedBuilder:
             run=self._run,
             started_ns=self._started_ns,
             pid=os.getpid(),
-            info=self._info,
+            info=self.info,
             mode=self.mode(latch),
             phase=self.phase,
             counters=counters,

@@ -413,6 +413,7 @@ class LiveEngine:
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
             self.config = new
             self.tables.config_hash = new.hash
+            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
             self.core.command(Command(who=who, what="reload", body=new.effective()))
             return {"reloaded": True, "config": new.hash}
 
