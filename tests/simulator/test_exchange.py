@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_controller.errors import SimulatorError
-from data_controller.simulator.exchange import Exchange, instrument_names, market_hash
+from data_controller.simulator.exchange import Exchange
+from data_controller.simulator.instruments import instrument_names
 from data_controller.simulator.orderflow import plan
 from data_controller.simulator.session import Session
 
@@ -22,7 +23,7 @@ PINNED = {
 def test_a_seed_gives_the_pinned_market(seed):
     exchange = Exchange(seed, 4)
     exchange.advance(exchange.now_ns + 60 * SECOND)
-    assert market_hash(exchange) == PINNED[seed]
+    assert exchange.digest() == PINNED[seed]
 
 
 def test_the_market_is_the_same_in_other_slices_and_whoever_listens():
@@ -36,12 +37,12 @@ def test_the_market_is_the_same_in_other_slices_and_whoever_listens():
         if step == 100:
             session.receive('{"event":"subscribe","channel":"book","symbol":"tETHUSD","prec":"R0"}')
             session.receive('{"event":"subscribe","channel":"trades","symbol":"tETHUSD"}')
-    assert market_hash(watched) == market_hash(alone)
+    assert watched.digest() == alone.digest()
 
 
 def test_another_seed_is_another_market():
     first, second = Exchange(1, 2), Exchange(2, 2)
-    assert market_hash(first) != market_hash(second)
+    assert first.digest() != second.digest()
 
 
 def test_instruments_are_named_like_the_exchange_names_them():

@@ -219,6 +219,42 @@ def test_the_log_rebuilds_the_book_as_of_any_sequence():
     assert early.sides() != client.books[chan_id].sides()
 
 
+@pytest.mark.parametrize("precision", ["P0", "R0"])
+def test_the_log_knows_what_kind_of_book_a_channel_was(precision):
+    exchange, link, client, _ = linked()
+    chan_id = subscribe(link, client, "book", prec=precision, len="100")
+    client.feed(link.poll(exchange.now_ns + 5 * SECOND))
+    client.feed(link.receive(json.dumps({"event": "unsubscribe", "chanId": chan_id})))
+    assert link.meant.book(chan_id).sides() == client.books[chan_id].sides()
+    with pytest.raises(SimulatorError, match="expected the snapshot"):
+        link.meant.book(4)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_schedule_of_faults_leaves_the_exchange_itself_true(seed):
+    exchange = Exchange(seed, 2)
+    for fault_seed in range(3):
+        link = Link(Session(exchange))
+        link.arm(*random_faults(100 * seed + fault_seed, 6, 600))
+        link.receive(json.dumps({"event": "conf", "flags": ALL_FLAGS}))
+        for symbol in exchange.symbols:
+            for precision in ("P0", "R0"):
+                link.receive(json.dumps({"event": "subscribe", "channel": "book", "symbol": symbol, "prec": precision}))
+        for _ in range(20):
+            link.poll(exchange.now_ns + SECOND)
+            if link.closed:
+                break
+        link.session.close()
+    healthy = Link(Session(exchange))
+    client = Client()
+    client.feed(healthy.receive(json.dumps({"event": "conf", "flags": ALL_FLAGS})))
+    chan_id = subscribe(healthy, client, "book")
+    client.feed(healthy.poll(exchange.now_ns + 10 * SECOND))
+    truth = exchange.true_book("tBTCUSD")
+    assert client.books[chan_id].sides() == (truth.bids, truth.asks)
+    assert all(good for _, good in client.checksums)
+
+
 def test_random_faults_are_drawn_by_their_seed():
     def shape(faults: list[Fault]) -> list[Any]:
         return [(f.kind, f.after, f.count, f.span, f.duration_ns, f.frame, f.seed) for f in faults]

@@ -115,6 +115,17 @@ def test_a_dropped_frame_leaves_a_hole_in_the_sequence(simulator):
         follow(connection, client, lambda: client.sequences[-1] != len(client.sequences))
 
 
+def test_chaos_arms_faults_drawn_by_a_seed_and_healing_takes_them_back(simulator):
+    exchange = simulator("--instruments", "1")
+    with exchange.open() as connection:
+        connection.recv(timeout=20)
+        drawn = exchange.do("chaos", conn="latest", seed=4, count=7, frames=100_000)["faults"]
+        assert len(drawn) == 7
+        assert exchange.do("stats")["connections"][0]["armed"] >= 1
+        exchange.do("heal")
+        assert exchange.do("stats")["connections"][0]["armed"] == 0
+
+
 def test_a_client_that_does_not_read_is_hung_up_on(simulator):
     exchange = simulator("--instruments", "1", "--ticks-per-second", "40000", "--buffer-limit-bytes", "200000")
     with socket.socket() as raw:

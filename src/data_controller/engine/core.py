@@ -16,7 +16,7 @@ from data_controller.errors import JournalError
 from data_controller.journal.recorder import Recorder
 from data_controller.killswitch.latch import Latch as LatchFile
 from data_controller.pipeline.pipeline import Pipeline
-from data_controller.prediction.ladder import Ladder
+from data_controller.prediction.ladder import NONE, Ladder, Reply
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
 _FRAME = int(Kind.FRAME)
@@ -56,7 +56,8 @@ class Silent:
 class Core:
     """Takes records, steps the pipeline over them, performs its actions. Everything runs on the loop thread.
 
-    `call_soon` schedules on the loop; `tell` takes table rows; `alert` takes (severity, name, text).
+    `call_soon` schedules on the loop; `tell` takes table rows; `alert` takes what a person should hear; `on_error`
+    hears of an error that nobody expected in a step. After one the core only records: nothing is consumed or done.
     """
 
     def __init__(
@@ -70,23 +71,29 @@ class Core:
         tell: Callable[[Tell], None],
         alert: Callable[[Alert], None],
         call_soon: Callable[..., Any],
+        on_error: Callable[[Exception], None],
         frame_times: FrameTimes | None = None,
     ) -> None:
         self.clock = clock
         self.recorder = recorder
-        recorder.on_full = self.step
+        recorder.on_full = self._make_room
         self.pipeline = pipeline
         self.ladder = ladder
         self.latch = latch
         self.network: Network = Silent()
         self.frame_times = frame_times
+        self.broken = False  # a step raised
+        self.answered: Reply | None = None  # the ladder's last
         self._tell = tell
         self._alert = alert
         self._call_soon = call_soon
+        self._on_error = on_error
         self._scheduled = False
+        self._slicing = False
         self._paused = False
         self._batch = recorder.arena.batch
         self._done = 0
+        self._wanted: list[Action] = []  # what the pipeline asked for and is not yet done
         self._tick_started_ns = 0
         self._ticks = 0
         self._answered_ns = 0
@@ -96,9 +103,17 @@ class Core:
         self.prediction = LatencyHistogram()
         self.step_time = LatencyHistogram()
         self.slice_time = LatencyHistogram()
+        self.predictions_failed = 0  # that no tier answered, one an instrument
         self.orders_held = 0  # submitted, waiting for the journal
         self.orders_left = 0
         self.orders_stopped = 0  # by the latch or a dead journal
+
+    def go_on_from(self, before: Core) -> None:
+        """Add to the figures of an earlier core instead of beginning at none."""
+        for name in ("wire_to_decision", "tick_to_decision", "prediction", "step_time", "slice_time"):
+            getattr(self, name).merge(getattr(before, name))
+        self.orders_left, self.orders_stopped = before.orders_left, before.orders_stopped
+        self.predictions_failed = before.predictions_failed
 
     # records in
 
@@ -120,7 +135,10 @@ class Core:
     def _turn(self) -> None:
         self._scheduled = False
         self.step()
-        if self.pipeline.pending:
+        if self.broken:
+            return
+        if self.pipeline.pending and not self._slicing:
+            self._slicing = True
             self._call_soon(self._slice)
         if self._paused != self.recorder.should_pause:
             self._paused = not self._paused
@@ -128,41 +146,67 @@ class Core:
 
     def step(self) -> None:
         """Run the pipeline over every record taken so far and perform what it wants."""
-        while True:
-            arena = self.recorder.arena
-            batch = arena.batch
-            if batch is not self._batch:
-                self._batch, self._done = batch, 0
-            lo, hi = self._done, arena.filled
-            if lo >= hi:
-                return
-            started_ns = self.clock.monotonic_ns()
-            actions = self.pipeline.advance(batch, lo, hi)
-            self._done = hi
-            ended_ns = self.clock.monotonic_ns()
-            if self.live:
-                self._measure(lo, hi, started_ns, ended_ns)
-            for action in actions:
-                self.perform(action)
-            if not self.live:
-                self.finish_tick()
+        try:
+            while not self.broken:
+                self._consume()
+                if not self._wanted:
+                    return
+                self._perform_wanted()
+        except Exception as error:
+            self._break(error)
 
-    def finish_tick(self) -> None:
-        """Complete the pending tick here and now."""
-        while self.pipeline.pending:
-            for action in self.pipeline.work():
-                self.perform(action)
+    def _break(self, error: Exception) -> None:
+        self.broken = True
+        self._on_error(error)
+
+    def _perform_wanted(self) -> None:
+        actions, self._wanted = self._wanted, []
+        for action in actions:
+            self.perform(action)
+
+    def _make_room(self) -> None:
+        """The arena is about to be exchanged inside a `push`: come to its end.
+
+        What is wanted waits for the next step: its records belong behind the one being pushed, also in time.
+        """
+        try:
+            if not self.broken:
+                self._consume()
+        except Exception as error:
+            self._break(error)
+        self.wake()
+
+    def _consume(self) -> None:
+        arena = self.recorder.arena
+        batch = arena.batch
+        if batch is not self._batch:
+            self._batch, self._done = batch, 0
+        lo, hi = self._done, arena.filled
+        if lo < hi:
+            started_ns = self.clock.monotonic_ns()
+            self._wanted += self.pipeline.advance(batch, lo, hi)
+            self._done = hi
+            if self.live:
+                self._measure(lo, hi, started_ns)
+        if not self.live:
+            while self.pipeline.pending:
+                self._wanted += self.pipeline.work()
 
     def _slice(self) -> None:
         started_ns = self.clock.monotonic_ns()
-        actions = self.pipeline.work()
-        for action in actions:
-            self.perform(action)
+        try:
+            if not self.broken:
+                self._wanted += self.pipeline.work()
+                self._perform_wanted()
+        except Exception as error:
+            self._break(error)
         self.slice_time.record(self.clock.monotonic_ns() - started_ns)
-        if self.pipeline.pending:
+        self._slicing = self.pipeline.pending and not self.broken
+        if self._slicing:
             self._call_soon(self._slice)
 
-    def _measure(self, lo: int, hi: int, started_ns: int, ended_ns: int) -> None:
+    def _measure(self, lo: int, hi: int, started_ns: int) -> None:
+        ended_ns = self.clock.monotonic_ns()
         batch = self._batch
         self.step_time.record(ended_ns - started_ns)
         frames = batch.kind[lo:hi] == _FRAME
@@ -200,17 +244,25 @@ class Core:
             case Reconnect():
                 self.network.reconnect(action)
             case Latch():
-                self.latch.set(action.reason, action.who)
+                self._latch(action)
             case Alert():
                 self._alert(action)
+
+    def _latch(self, action: Latch) -> None:
+        try:
+            self.latch.set(action.reason, action.who)
+        except OSError as error:  # this process reads as latched all the same
+            self._alert(Alert("critical", "latch_not_written", f"the latch cannot be written: {error}"))
 
     def _predict(self, action: Predict) -> None:
         if self.ladder is None:
             return
         started_ns = self.clock.monotonic_ns()
-        reply = self.ladder.predict(action.features, action.valid)
+        reply = self.answered = self.ladder.predict(action.features, action.valid)
         if self.live:
             self.prediction.record(self.clock.monotonic_ns() - started_ns)
+        if reply.tier == NONE:
+            self.predictions_failed += len(reply.valid)
         instruments, horizons, outputs = reply.outputs.shape
         answer = Answer(
             tick_ns=action.tick_ns,

@@ -20,7 +20,7 @@ from data_controller.config import Config, parse
 from data_controller.engine.latency import FrameTimes, join, quantiles_us
 from data_controller.engine.live import LiveEngine, OnEvent, run_loop
 from data_controller.errors import SimulatorError
-from data_controller.simulator.exchange import instrument_names
+from data_controller.simulator.instruments import instrument_names
 from data_controller.simulator.prehistory import Chunk, cut, read_prehistory
 
 PREHISTORY_S = 7200.0

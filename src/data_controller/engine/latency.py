@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,8 +71,3 @@ def quantiles_us(latency_ns: NDArray[np.int64]) -> dict[str, float] | None:
         "p999": round(float(p999) / 1e3, 1),
         "max": round(float(latency_ns.max()) / 1e3, 1),
     }
-
-
-def save(path: Path, **arrays: Any) -> None:
-    """Write arrays beside a run, for a benchmark to join."""
-    np.savez(path, **arrays)

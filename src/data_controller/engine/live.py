@@ -3,62 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
+from data_controller.actions import Latch as LatchAction
 from data_controller.config import Config, check_reload, load
 from data_controller.control import Request, StateLock, default_who, encode_feed
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
+from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
+from data_controller.engine.monitor_keeper import MonitorKeeper
+from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.setup import configure_live
 from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
 from data_controller.engine.tables_out import TablesOut
-from data_controller.engine.vitals import Vitals
+from data_controller.engine.vitals import JournalLag, Vitals
 from data_controller.engine.warm_up import ensure_compiled, warm_up
-from data_controller.errors import ConfigError, ControlError, JournalError
+from data_controller.errors import ConfigError, ControlError, DataControllerError, JournalError
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.journal.recorder import Recorder
 from data_controller.journal.recovery import recover
 from data_controller.kernels import sources_hash
 from data_controller.killswitch.latch import Latch, prepare
-from data_controller.monitoring.process import start_monitor
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Command, Kind, Start
 
-_CLOSED, _PULSE = int(Kind.CLOSED), int(Kind.PULSE)
+CLOCK_STEP = "clock_step"
+"""Why an engine stopped whose wall clock was stepped."""
 
 OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Chunk(Protocol):
-    """Scripted records of a pre-history: columns as in records.Batch."""
-
-    @property
-    def recv_ns(self) -> NDArray[np.int64]: ...
-    @property
-    def kind(self) -> NDArray[np.uint8]: ...
-    @property
-    def conn(self) -> NDArray[np.int32]: ...
-    @property
-    def offsets(self) -> NDArray[np.int32]: ...
-    @property
-    def data(self) -> NDArray[np.uint8]: ...
 
 
 class LiveEngine:
@@ -76,10 +64,13 @@ class LiveEngine:
         frame_times: FrameTimes | None = None,
         world_ended: Callable[[], str] = lambda: "",
         on_event: OnEvent = lambda event: None,
+        make_clock: Callable[..., Clock] = Clock,
+        after: LiveEngine | None = None,
     ) -> None:
         """`from_proved` counts `for_s` from the moment all books are usable, else from the start of the live part.
 
-        Once `world_ended` gives a reason, nothing more can come and the engine stops.
+        Once `world_ended` gives a reason, nothing more can come and the engine stops. Counts, digests and latencies
+        go on where those of `after` ended.
         """
         self.config = config
         self.config_path = config_path
@@ -93,76 +84,138 @@ class LiveEngine:
         self._prehistory = prehistory
         self._world_ended = world_ended
         self._emit = on_event
-        self._models = Models()
-        self._clock = Clock()
+        self._models: Models = Models() if after is None else after._models
+        self._make_clock = make_clock
+        engine = config.engine
+        self._clock = make_clock(max_slew_ppm=engine.clock_slew_ppm, step_ns=engine.clock_step_ms * 1_000_000)
+        self._after = after
         self._proved = False
+        self._live_since_ns = 0
+        self._failure: Exception | None = None
+        self._reloading: asyncio.Lock
+        self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
+        self._past: PreHistory
+        self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
 
     async def main(self) -> dict[str, Any]:
-        """Start, run until told to stop, end in order; raises what keeps an engine from starting."""
-        config, loop = self.config, asyncio.get_running_loop()
-        latch_state = prepare(self.state_dir)
-        self._stop = asyncio.Event()
-        lock = StateLock(self.state_dir).acquire()
-        try:
-            self._models.bundle_of(config)
-            self._emit({"event": "loading kernels (compiled once per version, which takes about a minute)"})
-            await asyncio.to_thread(ensure_compiled)
-            warm_up()
-            journal_dir = self.state_dir / "journal"
-            recovered = recover(journal_dir)
-            for note in recovered.notes:
-                self._emit({"event": "recovered", "note": note})
-            self.latch = Latch(self.state_dir)
-            self.recorder = Recorder(
-                config.journal,
-                journal_dir,
-                recovered.run,
-                on_failure=self._on_journal_failure,
-                call_soon_threadsafe=loop.call_soon_threadsafe,
-            )
-            self.tables = TablesOut(self.state_dir / "tables", config_hash=config.hash)
-            configure = configure_live(self._models.bundle_of, record_only=self._record_only)
-            self.pipeline = Pipeline(configure)
-            self.core = Core(
-                clock=self._clock,
-                recorder=self.recorder,
-                pipeline=self.pipeline,
-                ladder=self._models.ladder,
-                latch=self.latch,
-                tell=self._tell,
-                alert=self._on_alert,
-                call_soon=loop.call_soon,
-                frame_times=self.frame_times,
-            )
-            self.vitals = Vitals(self.state_dir)
-            self.feed = FeedBuilder(
-                self.core,
-                run=recovered.run,
-                info={"version": __version__, "config": config.hash[:16], "python": platform.python_version()},
-                started_ns=self._clock.now_ns(),
-            )
-            self.feed.queues.append(self.tables.queue)
-            self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
-            self.server = ControlServer(self.state_dir, self._answer, lock=lock)
-            await self.server.start()
-            await self._start_record(recovered.run, latch_state.reason if latch_state.active else "")
-            await self._run(loop)
-            return await self._end()
-        finally:
-            lock.release()
+        """Start, run until told to stop, end in order; raises what keeps an engine from starting, or what broke it."""
+        async with contextlib.AsyncExitStack() as stack:
+            prepare(self.state_dir)
+            self._stop, self._reloading = asyncio.Event(), asyncio.Lock()
+            lock = StateLock(self.state_dir).acquire()
+            stack.callback(lock.release)
+            await self._build(stack, lock)
+            stack.push_async_callback(self.monitor.stop)
+            await self.monitor.start()
+            await self._start_record()
+            await self._run()
+            summary = await self._end()
+        if self._failure is not None:
+            raise self._failure
+        return summary
 
     # start
 
-    async def _start_record(self, run: int, latched: str) -> None:
+    async def _build(self, stack: contextlib.AsyncExitStack, lock: StateLock) -> None:
+        """Make every part; `stack` ends those that would outlive a failed start."""
+        config = self.config
+        loop = self._loop = asyncio.get_running_loop()
+        self._models.bundle_of(config)
+        self._emit({"event": "compiling"})
+        await asyncio.to_thread(ensure_compiled)
+        warm_up()
+        journal_dir = self.state_dir / "journal"
+        recovered = recover(journal_dir)
+        for note in recovered.notes:
+            self._emit({"event": "recovered", "note": note})
+        self._run_number = recovered.run
+        self.latch = Latch(self.state_dir, config.killswitch.lock_wait_s)
+        self.recorder = Recorder(
+            config.journal,
+            journal_dir,
+            recovered.run,
+            on_failure=self._on_journal_failure,
+            call_soon_threadsafe=loop.call_soon_threadsafe,
+        )
+        stack.callback(self.recorder.close)
+        self.tables = TablesOut(
+            self.state_dir / "tables",
+            config_hash=config.hash,
+            on_error=self._on_table_error,
+        )
+        stack.callback(self.tables.close)
+        if self._after is None:
+            self.pipeline = Pipeline(configure_live(self._models.bundle_of, record_only=self._record_only))
+        else:
+            self.pipeline = self._after.pipeline
+        self.core = Core(
+            clock=self._clock,
+            recorder=self.recorder,
+            pipeline=self.pipeline,
+            ladder=self._models.ladder,
+            latch=self.latch,
+            tell=self._tell,
+            alert=self._on_alert,
+            call_soon=loop.call_soon,
+            on_error=self._on_error,
+            frame_times=self.frame_times,
+        )
+        if self._after is not None:
+            self.core.go_on_from(self._after.core)
+        self.vitals = Vitals(self.state_dir, int(config.monitoring.loop_lag_degraded_s * 1e9))
+        self.feed = FeedBuilder(
+            self.core,
+            run=recovered.run,
+            info={
+                "version": __version__,
+                "code": sources_hash()[:16],
+                "config": config.hash[:16],
+                "python": platform.python_version(),
+            },
+            started_ns=self._clock.now_ns(),
+        )
+        self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
+        stack.push_async_callback(self.shell.close)
+        self.server = ControlServer(self.state_dir, self._answer, lock=lock)
+        stack.push_async_callback(self.server.stop)
+        self._tell_the_feed()
+        self.monitor = MonitorKeeper(self.state_dir, config.web, config.monitoring, self._on_alert)
+        loop.set_exception_handler(self._on_stray_error)
+        await self.server.start()
+
+    def _tell_the_feed(self) -> None:
+        """Name the figures that lie outside the core."""
+        feed, lag = self.feed, JournalLag()
+        feed.queues.append(self.tables.queue)
+        feed.gauges.append(self.vitals.gauges)
+        feed.gauges.append(
+            lambda: {
+                "journal_lag_seconds": lag.look(self.recorder.next_seq, self.recorder.durable_seq, self._clock.now_ns())
+            }
+        )
+
+        def counts() -> dict[str, int]:
+            return {
+                "loop_stalls": self.vitals.stalls,
+                "feeds_dropped": self.server.dropped,
+                "reconnects": self.shell.reconnects(),
+                "table_rows_dropped": self.tables.dropped(),
+                "predictions_failed": self.core.predictions_failed,
+            }
+
+        feed.counters.append(counts)
+
+    async def _start_record(self) -> None:
         """Push START, at the time of the pre-history's first record where there is one."""
         self._first = list(await asyncio.to_thread(next, self._prehistory, ())) if self._prehistory else []
         start_ns = int(self._first[0].recv_ns[0]) if self._first else self._clock.now_ns()
+        latch = self.latch.read()
         start = Start(
-            run=run,
+            run=self._run_number,
             code=f"{__version__}+{sources_hash()[:16]}",
             lock="",
             platform=f"{sys.platform}-{platform.machine()}-{platform.python_version()}",
@@ -171,16 +224,21 @@ class LiveEngine:
             channels=[],
             restored={
                 "trader": load_state(self.state_dir),
-                "latch": latched,
+                "latch": (latch.reason or "latched") if latch.active else "",
                 "record_only": self._record_only,
             },
         )
         self.core.push(Kind.START, NO_CONNECTION, start_ns, msgspec.json.encode(start))
-        if not self._first:
+        if latch.active:
+            self._on_alert(Alert("critical", "kill_switch", f"starts latched, by {latch.who}: {latch.reason}"))
+        if self._first:
+            self._past = PreHistory(self.core, self.shell)
+        else:
             self.core.network = self.shell
         self.core.step()
 
-    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         for number, handler in (
             (signal.SIGTERM, lambda: self.stop("SIGTERM")),
             (signal.SIGINT, lambda: self.stop("SIGINT")),
@@ -188,17 +246,13 @@ class LiveEngine:
             (signal.SIGUSR1, lambda: self._kill("SIGUSR1", "signal")),
         ):
             loop.add_signal_handler(number, handler)
-        self.monitor = await asyncio.to_thread(start_monitor, self.state_dir, self.config.web, self.config.monitoring)
-        try:
-            self._emit({"event": "ready", "dashboard": self.monitor.url})
-            if self._first:
-                self.feed.phase = "prehistory"
-                await self._play_prehistory()
-            if not self._stop.is_set():
-                self._go_live(loop)
-                await self._stop.wait()
-        finally:
-            self.monitor.stop()
+        self._emit({"event": "ready", "dashboard": self.monitor.url})
+        if self._first:
+            self.feed.phase = "prehistory"
+            await self._play_prehistory()
+        if not self._stop.is_set():
+            self._go_live(loop)
+            await self._stop.wait()
 
     async def _play_prehistory(self) -> None:
         """Run scripted records through the engine as fast as it goes, on their own clock."""
@@ -206,27 +260,17 @@ class LiveEngine:
         chunks: Iterable[Chunk] = self._first
         while chunks and not self._stop.is_set():
             for chunk in chunks:
-                self._play(chunk)
+                self._past.play(chunk)
             self.recorder.tick(self._clock.now_ns())
+            self._follow_latch()
             self._publish()
             if self.recorder.should_pause:
                 await asyncio.to_thread(self.recorder.wait_for_room)
             chunks = await asyncio.to_thread(next, self._prehistory, ())
-        self.core.network = self.shell
+        self._past.end()
         while self._clock.now_ns() <= self.pipeline.now_ns and not self._stop.is_set():
             await asyncio.sleep(0.01)
         self._emit({"event": "prehistory", "frames": self.pipeline.counters["frames"]})
-
-    def _play(self, chunk: Chunk) -> None:
-        """Take one chunk as if it had just come, and a pulse behind it."""
-        push, data, offsets = self.recorder.push, chunk.data.data, chunk.offsets.tolist()
-        columns = zip(chunk.kind.tolist(), chunk.conn.tolist(), chunk.recv_ns.tolist(), strict=True)
-        for i, (kind, conn, recv_ns) in enumerate(columns):
-            if kind == _CLOSED:
-                self.core.network = self.shell  # what the pipeline asks for now is meant
-            push(kind, conn, recv_ns, data[offsets[i] : offsets[i + 1]])
-        push(_PULSE, NO_CONNECTION, int(chunk.recv_ns[-1]), b"")
-        self.core.step()
 
     def _go_live(self, loop: asyncio.AbstractEventLoop) -> None:
         self.feed.phase = "live"
@@ -243,9 +287,15 @@ class LiveEngine:
     # the pulse
 
     def _pulse(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._stop.is_set():
             return
+        try:
+            self._beat(asyncio.get_running_loop())
+        except Exception as error:
+            self._on_error(error)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        began_ns = self._clock.monotonic_ns()
         clock, core, recorder = self._clock, self.core, self.recorder
         self.vitals.lag(int((loop.time() - self._pulse_at) * 1e9))
         now_ns = clock.now_ns()
@@ -257,17 +307,19 @@ class LiveEngine:
             payload = msgspec.json.encode(vitals)
             gc.collect(0)
             if clock.stepped:
-                self.stop("clock_step")
+                self.stop(CLOCK_STEP)
             if ended := self._world_ended():
                 self.stop(ended)
+            self.monitor.look(now_ns)
         core.push(Kind.PULSE, NO_CONNECTION, now_ns, payload)
         core.step()
         core.wake()  # slices of a tick, pausing
         recorder.tick(now_ns)
         self._follow_latch()
         self._save(now_ns)
-        self._publish()
+        loop.call_soon(self._publish)  # a turn of its own: frames go first
         self._look_at_the_end(now_ns)
+        self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
         if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
             self._pulse_at = loop.time() + self.config.engine.pulse_ms / 1000
@@ -287,7 +339,15 @@ class LiveEngine:
             return
         self._next_save_ns = now_ns + int(self.config.engine.state_save_s * 1e9)
         loop = asyncio.get_running_loop()
-        self._saving = loop.run_in_executor(None, save_state, self.state_dir, self.pipeline.trader.dump())
+        self._saving = loop.run_in_executor(None, self._write_state, self.pipeline.trader.dump(), loop)
+
+    def _write_state(self, dump: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Runs on a thread; a disk that refuses is told of and tried again."""
+        try:
+            save_state(self.state_dir, dump)
+        except OSError as error:
+            text = f"positions cannot be saved in {self.state_dir}: {error}"
+            loop.call_soon_threadsafe(self._on_alert, Alert("critical", "state_not_saved", text))
 
     def _publish(self) -> None:
         if self.server.clients:
@@ -321,7 +381,7 @@ class LiveEngine:
                 self.stop(request.who)
                 return {"stopping": True}
             case "reload":
-                return self.reload(request.who)
+                return await self.reload(request.who)
             case "kill":
                 return self._kill(str(request.body.get("reason") or "killed"), request.who)
             case "resume":
@@ -331,33 +391,40 @@ class LiveEngine:
         raise ControlError(f"expected status, reload, stop, kill or resume, was {request.what!r}")
 
     def _kill(self, reason: str, who: str) -> dict[str, Any]:
-        self.latch.set(reason, who)
+        self.core.perform(LatchAction(reason, who))
         self._follow_latch()
         return {"latched": True, "reason": reason}
 
-    def reload(self, who: str) -> dict[str, Any]:
+    async def reload(self, who: str) -> dict[str, Any]:
         """Read the config file again and swap the whole tree, or raise ConfigError and keep the old one."""
-        if self.config_path is None:
-            raise ConfigError(
-                "expected an engine started with a config file, was started without one: nothing to reload"
-            )
-        new = load(self.config_path)
-        fixed = check_reload(self.config, new)
-        if fixed:
-            raise ConfigError(f"expected only hot keys to change, was {', '.join(fixed)}: restart the engine for these")
-        self._models.bundle_of(new)
-        self.core.ladder = self._models.ladder
-        self.recorder.configure(new.journal)
-        self.config = new
-        self.tables.config_hash = new.hash
-        self.core.command(Command(who=who, what="reload", body=new.effective()))
-        return {"reloaded": True, "config": new.hash}
+        async with self._reloading:
+            if self.config_path is None:
+                raise ConfigError(
+                    "expected an engine started with a config file, was started without one: nothing to reload"
+                )
+            new = await asyncio.to_thread(load, self.config_path)
+            fixed = check_reload(self.config, new)
+            if fixed:
+                text = ", ".join(f"`{key}`" for key in fixed)
+                raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
+            self.recorder.configure(new.journal)
+            self.shell.settings = new.ingest
+            self.monitor.reload(new.web, new.monitoring)
+            self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+            self.config = new
+            self.tables.config_hash = new.hash
+            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
+            self.core.command(Command(who=who, what="reload", body=new.effective()))
+            return {"reloaded": True, "config": new.hash}
 
     def _reload_by_signal(self) -> None:
-        try:
-            self.reload(default_who("SIGHUP"))
-        except ConfigError as error:
-            self._on_alert(Alert("warning", "reload_refused", str(error)))
+        async def reload() -> None:
+            try:
+                self._emit({"event": "reloaded", **await self.reload(default_who("SIGHUP"))})
+            except (DataControllerError, OSError) as error:
+                self._on_alert(Alert("warning", "reload_refused", str(error)))
+
+        self._by_signal = asyncio.get_running_loop().create_task(reload())
 
     def _tell(self, action: Tell) -> None:
         self.tables.tell(action, self.pipeline.trader)
@@ -369,8 +436,28 @@ class LiveEngine:
     def _on_journal_failure(self, error: JournalError) -> None:
         """Recording has stopped: no new risk from here on; what is held is still managed, and people are told."""
         self._on_alert(Alert("critical", "journal_failed", str(error)))
-        self.feed.components["journal"] = f"failed: {error}"
         self._next_vitals_ns = 0  # the next pulse says so to the pipeline
+
+    def _on_table_error(self, table: str, error: Exception) -> None:
+        """Called on the tables' thread."""
+        alert = Alert("warning", "table_error", f"table {table}: {error}")
+        self.feed.components["tables"] = f"degraded: {error}"
+        self._loop.call_soon_threadsafe(self._on_alert, alert)
+
+    def _on_error(self, error: Exception) -> None:
+        """Something raised that nothing expected: no new risk, ever, until a person has looked; then the end."""
+        if self._failure is None:
+            self._failure = error
+            text = f"the engine broke: {type(error).__name__}: {error}"
+            self.core.broken = True
+            self.core.perform(LatchAction(text, "engine"))
+            self._on_alert(Alert("critical", "engine_broke", text))
+            self.stop("error")
+
+    def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error outside records and actions (a control request, a socket) costs that one thing, and is told."""
+        error = context.get("exception")
+        self._on_alert(Alert("warning", "stray_error", f"{context.get('message')}: {error!r}"))
 
     # end
 
@@ -381,33 +468,61 @@ class LiveEngine:
         core.network = Silent()  # whatever is asked for from here on is not meant
         await self.shell.close()
         core.step()
-        core.finish_tick()
-        core.step()
         core.live = False
+        core.step()  # completes the last tick
         gc.enable()
         gc.unfreeze()
         if self._saving is not None:
             await self._saving
-        save_state(self.state_dir, pipeline.trader.dump())
+        loop = asyncio.get_running_loop()
+        self._write_state(pipeline.trader.dump(), loop)
         self._publish()
-        await asyncio.to_thread(self.recorder.close, self.config.engine.stop_timeout_s)
+        await self._ended("journal", self.recorder.close, self.config.engine.stop_timeout_s)
         await asyncio.sleep(0)  # barrier callbacks
-        await asyncio.to_thread(self.tables.close)
+        await self._ended("tables", self.tables.close)
+        await asyncio.sleep(0)  # what went wrong meanwhile
         await self.server.stop()
+        await self.monitor.stop()
         return summary_of(pipeline) | {
             "orders_left": core.orders_left,
             "orders_stopped": core.orders_stopped,
             "wire_to_decision_us": core.wire_to_decision.summary_us(),
             "tick_to_decision_us": core.tick_to_decision.summary_us(),
             "step_us": core.step_time.summary_us(),
+            "pulse_us": self.pulse_time.summary_us(),
             "slice_us": core.slice_time.summary_us(),
             "barrier_ms": {"last": self.recorder.barrier.last_ns / 1e6, "max": self.recorder.barrier.max_ns / 1e6},
             "journal_bytes": sum(f.stat().st_size for f in (self.state_dir / "journal").glob("*.arrows*")),
             "journal_ok": self.recorder.failure is None,
+            "ok": self.recorder.failure is None and self._failure is None,
             "latched": self.latch.read().active,
             "stopped_by": self.stopped_by,
             "peak_rss_mb": peak_rss_mb(),
         }
+
+    async def _ended(self, what: str, close: Callable[..., None], *args: Any) -> None:
+        """Close a part on a thread; one that cannot is told of and holds nothing else up."""
+        try:
+            await asyncio.to_thread(close, *args)
+        except DataControllerError as error:
+            self._on_alert(Alert("critical", f"{what}_not_closed", str(error)))
+
+    def successor(self) -> LiveEngine | None:
+        """The engine that goes on after a step of the wall clock; None where this one ended for good."""
+        left_s = self._for_s
+        if left_s is not None and self._live_since_ns:
+            left_s -= (self._clock.now_ns() - self._live_since_ns) / 1e9
+        if self.stopped_by != CLOCK_STEP or (left_s is not None and left_s <= 0):
+            return None
+        return LiveEngine(
+            self.config,
+            config_path=self.config_path,
+            for_s=left_s,
+            record_only=self._record_only,
+            on_event=self._emit,
+            make_clock=self._make_clock,
+            after=self,
+        )
 
 
 def run(
@@ -416,10 +531,25 @@ def run(
     record_only: bool = False,
     on_event: OnEvent = lambda event: None,
     config_path: Path | None = None,
+    make_clock: Callable[..., Clock] = Clock,
 ) -> dict[str, Any]:
-    """Run an engine until it is told to stop or `for_s` has passed; returns its summary."""
-    engine = LiveEngine(config, config_path=config_path, for_s=for_s, record_only=record_only, on_event=on_event)
-    return run_loop(engine)
+    """Run an engine until it is told to stop or `for_s` has passed; returns its summary.
+
+    A step of the wall clock ends the engine's run and starts another, which the summary includes.
+    """
+    engine: LiveEngine | None = LiveEngine(
+        config,
+        config_path=config_path,
+        for_s=for_s,
+        record_only=record_only,
+        on_event=on_event,
+        make_clock=make_clock,
+    )
+    summary: dict[str, Any] = {}
+    while engine is not None:
+        summary = run_loop(engine)
+        engine = engine.successor()
+    return summary
 
 
 def run_loop(engine: LiveEngine) -> dict[str, Any]:

@@ -182,6 +182,10 @@ class WebSocketShell:
             "connections": {slot.conn: self._slot_stats(slot) for slot in self._slots.values()},
         }
 
+    def reconnects(self) -> int:
+        """How often a connection was opened again after a loss."""
+        return sum(max(0, slot.opens - 1) for slot in self._slots.values())
+
     def local_ports(self) -> dict[int, int]:
         """Our TCP port by slot, of those that are open: how a peer's log names a connection."""
         ports = {}

@@ -84,7 +84,6 @@ CATALOGUE: tuple[Entry, ...] = (
     _stat("position_size", "gauge", "Open position in base units, short below zero.", "exchange", "symbol"),
     _stat("position_unrealised", "gauge", "Open profit in quote units.", "exchange", "symbol"),
     _counter("frames", "Frames received."),
-    _counter("frame_bytes", "Bytes of frames received."),
     _counter("events", "Events decoded from frames."),
     _counter("records", "Records journaled."),
     _counter("quarantined", "Frames set aside because they could not be read."),
@@ -114,7 +113,7 @@ CATALOGUE: tuple[Entry, ...] = (
     _histogram("tick_to_decision_seconds", "Time from a tick's close to its last decision."),
     _histogram("journal_barrier_seconds", "Time an order waited for the journal to be durable."),
     _histogram("journal_fsync_seconds", "Time of the journal's fsyncs."),
-    _histogram("feature_seconds", "Time to compute a tick's features."),
+    _histogram("tick_slice_seconds", "Time of one slice of a tick's work: features, digests, rows of tables."),
     _histogram("step_seconds", "Time of one step of the pipeline."),
 )
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_controller.errors import SimulatorError
-from data_controller.simulator.exchange import market_hash
-from data_controller.simulator.faults import Fault, fault
+from data_controller.simulator.faults import Fault, describe, fault, random_faults
 from data_controller.simulator.server import Peer, Server
 
 SECOND = 1_000_000_000
@@ -23,7 +22,7 @@ SECOND = 1_000_000_000
 class Control:
     """Answers commands about a server.
 
-    stats, truth, fault, heal, maintenance, restart, refuse, close, pause, go, latent, save_log, hash, stop: see
+    stats, truth, fault, chaos, heal, maintenance, restart, refuse, close, pause, go, latent, save_log, hash, stop: see
     docs/simulator.md. Every answer has `ok`; a refused command says why in `error`.
     """
 
@@ -36,6 +35,7 @@ class Control:
             "stats": self._stats,
             "truth": self._truth,
             "fault": self._fault,
+            "chaos": self._chaos,
             "heal": self._heal,
             "maintenance": self._maintenance,
             "restart": self._restart,
@@ -114,6 +114,15 @@ class Control:
             peer.link.arm(fault(**command))
         return {"armed": [peer.conn for peer in peers], "fault": asdict(fault(**command))}
 
+    def _chaos(self, command: dict[str, Any]) -> dict[str, Any]:
+        drawn = []
+        for number, peer in enumerate(self._chosen(command)):
+            seed = int(command.get("seed", 1)) + number
+            faults = random_faults(seed, int(command.get("count", 5)), int(command.get("frames", 1000)))
+            peer.link.arm(*faults)
+            drawn += [describe(one) for one in faults]
+        return {"faults": drawn}
+
     def _heal(self, command: dict[str, Any]) -> dict[str, Any]:
         peers = self._chosen(command)
         for peer in peers:
@@ -170,7 +179,7 @@ class Control:
         return {"rows": len(self.server.sent)}
 
     def _hash(self, command: dict[str, Any]) -> dict[str, Any]:
-        return {"market": market_hash(self.server.exchange)}
+        return {"market": self.server.exchange.digest()}
 
     def _stop(self, command: dict[str, Any]) -> dict[str, Any]:
         self.stopped.set()

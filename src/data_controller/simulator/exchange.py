@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from data_controller.errors import SimulatorError
 from data_controller.simulator import state as layout
 from data_controller.simulator.engine import SECOND, run
-from data_controller.simulator.numbers import amount_text, float_text, price_text, value
+from data_controller.simulator.instruments import instrument_names, start_price
+from data_controller.simulator.numbers import amount_text, price_text, value
 from data_controller.simulator.orderflow import fill, plan
+from data_controller.simulator.slow import CANDLES_SENT, candle_texts, ticker_text
 from data_controller.simulator.wire import look, send_body, send_check, send_snapshot, settle
 
 FRAMES_PER_EVENT = (
@@ -22,23 +25,8 @@ FRAMES_PER_EVENT = (
 """Frames a second of an instrument -> frames that a market event makes on average, with a P0 book of 25, checksums
 and trades; measured. The slower the events, the further the price moves between two of them."""
 
-_NAMED = (
-    ("tBTCUSD", 43210.0),
-    ("tETHUSD", 2315.4),
-    ("tSOLUSD", 148.32),
-    ("tXRPUSD", 2.1431),
-    ("tLTCUSD", 118.24),
-    ("tADAUSD", 0.38127),
-    ("tDOGE:USD", 0.18123),
-    ("tSHIB:USD", 0.00002314),
-    ("tDOTUSD", 5.2143),
-    ("tLINK:USD", 14.873),
-    ("tAVAX:USD", 35.12),
-    ("tXLMUSD", 0.31236),
-)
 _PRECISIONS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P4": 4, "R0": layout.RAW}
 _TIME_FRAMES_MIN = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
-CANDLES_SENT = 120
 
 
 class Frame(NamedTuple):
@@ -68,20 +56,6 @@ class Latent(NamedTuple):
     drift: NDArray[np.float64]  # relative per second
     fair: NDArray[np.float64]
     mid: NDArray[np.float64]
-
-
-def instrument_names(count: int) -> list[str]:
-    """The first `count` symbols of the simulated exchange."""
-    names = [name for name, _ in _NAMED[:count]]
-    return names + [f"tS{i:02d}USD" for i in range(1, count - len(names) + 1)]
-
-
-def _start_price(symbol: str, number: int) -> float:
-    known = dict(_NAMED)
-    if symbol in known:
-        return known[symbol]
-    digits = 15_000 + number * 7_919 % 50_000
-    return digits / 10.0 ** (1 + number % 5)
 
 
 def _gap_s(rate: float, instruments: int) -> float:
@@ -147,7 +121,7 @@ class Exchange:
         clock["tau_s"] = drift_time_s
         clock["dust"] = dust
         for i, symbol in enumerate(self.symbols):
-            price = _start_price(symbol, i)
+            price = start_price(symbol, i)
             digits = price * 1e8
             while digits >= 100_000.0:
                 digits /= 10.0
@@ -458,9 +432,9 @@ class Exchange:
         channel = self._state.channels[row]
         i = int(channel["instrument"])
         if channel["kind"] == layout.TICKER:
-            body = self.ticker_text(self.symbols[i])
+            body = ticker_text(self._state, i)
         else:
-            candles = self.candle_texts(self.symbols[i], self._keys[row][1])
+            candles = candle_texts(self._state, i, self._keys[row][1])
             if snapshot:
                 body = f"[{','.join(candles[:CANDLES_SENT])}]"
             elif candles:
@@ -471,50 +445,10 @@ class Exchange:
         kind = layout.SNAPSHOT if snapshot else layout.OTHER
         send_body(self._state, row, kind, np.frombuffer(body.encode(), np.uint8))
 
-    def ticker_text(self, symbol: str) -> str:
-        """A ticker's array: bid, bid size, ask, ask size, change, relative change, last, volume, high, low."""
-        i = self._row(symbol)
-        market = self._state.market[i]
-        bid, ask = (self._state.levels[i, side, : min(25, int(self._state.n_levels[i, side]))] for side in (0, 1))
-        opened, last = float(value(market["open_k"])), float(value(market["last_k"]))
-        digits = max(0, 5 - len(str(int(max(opened, last)))) if last >= 1 else 8)
-        change = round(last - opened, digits)
-        parts = (
-            price_text(-int(bid[0]["key"])),
-            amount_text(int(bid["amount"].sum())),
-            price_text(int(ask[0]["key"])),
-            amount_text(int(ask["amount"].sum())),
-            float_text(change),
-            float_text(round(change / opened, 8)),
-            price_text(int(market["last_k"])),
-            float_text(round(float(market["volume"]) * 1e-8, 8)),
-            price_text(int(market["high_k"])),
-            price_text(int(market["low_k"])),
-        )
-        return f"[{','.join(parts)}]"
-
-    def candle_texts(self, symbol: str, minutes: int) -> list[str]:
-        """Candles' arrays, newest first: start ms, open, close, high, low, volume."""
-        i = self._row(symbol)
-        total = int(self._state.market[i]["minutes"])
-        count = min(total, layout.CANDLES)
-        rows = self._state.candles[i, np.arange(total - count, total) % layout.CANDLES]
-        width = minutes * 60_000
-        out: list[str] = []
-        for start in sorted({int(m) - int(m) % width for m in rows["mts"]}, reverse=True):
-            part = rows[(rows["mts"] >= start) & (rows["mts"] < start + width)]
-            prices = (part[0]["open"], part[-1]["close"], part["high"].max(), part["low"].min())
-            texts = ",".join(price_text(int(k)) for k in prices)
-            out.append(f"[{start},{texts},{float_text(round(float(part['volume'].sum()) * 1e-8, 8))}]")
-        return out
-
-
-def market_hash(exchange: Exchange) -> str:
-    """Hex digest of every book and every instrument's state: equal for equal seeds on any machine."""
-    import hashlib
-
-    state = exchange._state
-    digest = hashlib.sha256()
-    for array in (state.n_orders, state.orders, state.market, state.tape, state.rng):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    def digest(self) -> str:
+        """SHA-256 of every book and every instrument's state: equal for equal seeds on any machine."""
+        state = self._state
+        sha = hashlib.sha256()
+        for array in (state.n_orders, state.orders, state.market, state.tape, state.rng):
+            sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()

@@ -273,7 +273,7 @@ def corrupted(data: bytes, armed: Fault) -> bytes:
         return bytes(raw)
     check = raw.find(b'"cs",')
     stop = raw.find(b",", check + 5) if check > 0 else raw.rfind(b"]", 0, len(raw) - 1)
-    if raw[:1] == b"{":
+    if (check > 0 and stop < 0) or raw[:1] == b"{":
         stop = len(raw)
     digits = [i for i in range(raw.find(b","), stop) if 48 <= raw[i] <= 57]
     if not digits:

@@ -1,9 +1,9 @@
 """Hours of simulated frames as a client's connections would have seen them, made as fast as the market runs.
 
 A scripted client opens as many connections as 25 channels each ask for and subscribes, instrument by instrument, to
-its P0 book (length 25, F0) and its trades, then to the raw book of the first instrument. Each connection is a slot:
-OPENED, the greeting, the answer to conf, each `subscribed` with its snapshot, everything the market then says, CLOSED.
-The exchange lives on: what is served afterwards continues the same market.
+its P0 book (length 25, F0) and its trades, then to the raw books of the first `raw_books` instruments. Each connection
+is a slot: OPENED, the greeting, the answer to conf, each `subscribed` with its snapshot, everything the market then
+says, CLOSED. The exchange lives on: what is served afterwards continues the same market.
 
 On disk (or in a pipe) it is an Arrow IPC stream of records, `recv_ns, kind, conn, payload`, a batch per ten seconds of
 simulated time; the reader cuts it into chunks of at most 100 ms.

@@ -9,6 +9,7 @@ from typing import Any
 from data_controller.errors import SimulatorError
 from data_controller.simulator.checksum import checksum
 from data_controller.simulator.exchange import Frame
+from data_controller.simulator.state import EVENT, SNAPSHOT, UPDATE
 
 
 class Number(str):
@@ -68,7 +69,7 @@ class ClientBook:
 class Log:
     """The frames the exchange meant to send on one connection, the newest `limit_bytes` of them."""
 
-    def __init__(self, limit_bytes: int = 256 << 20) -> None:
+    def __init__(self, limit_bytes: int = 32 << 20) -> None:
         self.limit_bytes = limit_bytes
         self.size = 0
         self.lost = 0  # frames no longer held
@@ -85,22 +86,19 @@ class Log:
     def book(self, chan_id: int, seq: int | None = None) -> ClientBook:
         """The book of a channel after the frame numbered `seq` (None: after all).
 
-        Raises SimulatorError where the channel's snapshot is not in the log.
+        Raises SimulatorError where the channel's beginning is not in the log.
         """
         book: ClientBook | None = None
+        mark = b'"chanId":%d,' % chan_id
         for frame in self.frames:
             if seq is not None and frame.seq > seq:
                 break
-            if frame.chan_id != chan_id or frame.data[-5:-1] == b'"hb"':
-                continue
-            payload = parse(frame.data)[1]
-            if not isinstance(payload, list):
-                continue
-            if book is None:
-                if payload and not isinstance(payload[0], list):
-                    continue
-                book = ClientBook(raw=bool(payload) and "." not in payload[0][0] and len(payload[0][0]) > 9)
-            book.apply(payload)
-        if book is None:
-            raise SimulatorError(f"expected a snapshot of channel {chan_id} in the log, found none")
+            if frame.kind == EVENT and mark in frame.data:
+                ack = json.loads(frame.data)
+                if ack["event"] == "subscribed" and ack["channel"] == "book":
+                    book = ClientBook(raw=ack["prec"] == "R0")
+            elif book is not None and frame.chan_id == chan_id and frame.kind in (SNAPSHOT, UPDATE):
+                book.apply(parse(frame.data)[1])
+        if book is None or not book.ready:
+            raise SimulatorError(f"expected the snapshot of book channel {chan_id} in the log, found none")
         return book
