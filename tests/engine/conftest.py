@@ -46,9 +46,9 @@ def made(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         if i % 500 == 0:
             recorder.flush()
     recorder.close()
-    tables = TablesOut(folder / "tables", config_hash=config.hash)
+    tables = TablesOut(folder / "tables")
     for table, told in recording.told.items():
         for rows in told:
-            tables.tell(Tell(table, rows), recording.pipeline.trader)
+            tables.tell(Tell(table, rows))
     tables.close()
     return Made(recording, folder / "journal", folder / "tables")

@@ -84,9 +84,8 @@ def test_a_run_says_what_it_did_and_its_replay_says_the_same(write: Callable[...
     assert again["predictions_differ"] == 0
     for table in ("features", "predictions", "audit", "fills"):
         live, replayed = read_table(tmp_path / "state" / "tables", table), read_table(tmp_path / "again", table)
-        assert live.num_rows > 0
-        columns = [name for name in live.column_names if name != "config"]
-        assert live.select(columns).equals(replayed.select(columns)), table
+        assert live.num_rows == replayed.num_rows > 0
+        assert repr(live.to_pylist()) == repr(replayed.to_pylist()), table  # NaN equals itself in print only
 
 
 def test_a_run_that_only_records_proves_books_and_decides_nothing(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -144,7 +144,6 @@ class LiveEngine:
         stack.callback(self.recorder.close)
         self.tables = TablesOut(
             self.state_dir / "tables",
-            config_hash=config.hash,
             on_error=self._on_table_error,
         )
         stack.callback(self.tables.close)
@@ -412,7 +411,6 @@ class LiveEngine:
             self.monitor.reload(new.web, new.monitoring)
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
             self.config = new
-            self.tables.config_hash = new.hash
             self.feed.info = {**self.feed.info, "config": new.hash[:16]}
             self.core.command(Command(who=who, what="reload", body=new.effective()))
             return {"reloaded": True, "config": new.hash}
@@ -427,7 +425,7 @@ class LiveEngine:
         self._by_signal = asyncio.get_running_loop().create_task(reload())
 
     def _tell(self, action: Tell) -> None:
-        self.tables.tell(action, self.pipeline.trader)
+        self.tables.tell(action)
 
     def _on_alert(self, alert: Alert) -> None:
         event = self.feed.alert(alert.severity, alert.name, alert.text, self._clock.now_ns())

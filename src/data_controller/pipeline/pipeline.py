@@ -491,7 +491,10 @@ class Pipeline:
         if len(rows):
             self.counters["decisions"] += len(rows)
             decisions.add(rows, len(rows))
-            self._actions.append(Tell("decisions", (rows.copy(), answer, outputs, self.ticks.values, self.ticks.valid)))
+            # An audit row must hold the limits and the config that it was judged by, not those of a later record.
+            terms = (self.trader.limits.copy(), len(self.trader.horizons_s), self._setup.config_hash)
+            told = (*terms, rows.copy(), answer, outputs, self.ticks.values, self.ticks.valid)
+            self._actions.append(Tell("decisions", told))
         if len(fills):
             decisions.add(fills, 0)
             self._actions.append(Tell("fills", fills))
