@@ -15,7 +15,8 @@ STAMP := $(VENV)/.made-from-lock
 LINKED := $(shell test -L $(VENV) && echo yes)
 PATHS := src tests benchmarks torture scripts
 STRANGERS := ccxt cryptofeed
-COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-find-links --no-header --no-annotate --quiet
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-find-links \
+  --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup strangers demo test lint types bench docs platforms lock clean
@@ -64,6 +65,9 @@ types: setup  ## mypy --strict over the package
 
 bench: setup  ## measure; one module with NAME=frames; JSON and tables go to benchmarks/results/
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(NAME)
+
+benchmarks-page: setup  ## write docs/benchmarks.md from what make bench measured
+	$(BIN)/python scripts/make_benchmarks_page.py
 
 torture-%: setup  ## long runs of one issue, resumable: make torture-2; evidence goes to docs/evidence/
 	PYTHONPATH=src $(BIN)/python -m torture $* $(NAME)

@@ -67,7 +67,7 @@ def run(
     arguments: tuple[str, ...] = (),
     keep: Path | None = None,
 ) -> Run:
-    """Load `client` (`_engine_process` or `_null_client`) and join its stamps with the sender's, first `drop_s` left out.
+    """Load `client` (`_engine_process` or `_null_client`), join its stamps with the sender's, leave out `drop_s`.
 
     `keep` receives the client's folder (an engine's state with its journal); without it everything is removed.
     """

@@ -20,9 +20,7 @@ from data_controller.simulator.prehistory import Chunk, cut, generate
 def main(folder: Path, seconds: float, instruments: int, rate: float) -> None:
     """Play `seconds` of a market of `rate` frames a second through an engine that ends before its live part."""
     duration_ns = int(seconds * 1e9)
-    exchange = Exchange(
-        3, instruments, ticks_per_second=rate, start_ns=time.time_ns() - duration_ns - 1_000_000_000
-    )
+    exchange = Exchange(3, instruments, ticks_per_second=rate, start_ns=time.time_ns() - duration_ns - 1_000_000_000)
 
     def chunks() -> Iterator[list[Chunk]]:
         for big in generate(exchange, duration_ns, raw_books=0):

@@ -60,7 +60,13 @@ def measure() -> dict[str, Any]:
         "hiccups_before": before_hiccups,
         "hiccups_after": hiccups(),
         "targets": [
-            {"what": "wire to decision, median", "target": 100, "measured": wire["p50"], "unit": "us", "better": "less"},
+            {
+                "what": "wire to decision, median",
+                "target": 100,
+                "measured": wire["p50"],
+                "unit": "us",
+                "better": "less",
+            },
             {
                 "what": "wire to decision, p99 over the null client's",
                 "target": 200,

@@ -235,6 +235,7 @@ class LiveEngine:
         else:
             self.core.network = self.shell
         self.core.step()
+        self.pipeline.features.touch()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -316,7 +317,7 @@ class LiveEngine:
         recorder.tick(now_ns)
         self._follow_latch()
         self._save(now_ns)
-        self._publish()
+        loop.call_soon(self._publish)  # a turn of its own: frames go first
         self._look_at_the_end(now_ns)
         self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
