@@ -133,7 +133,11 @@ class Engine:
         """Exit code and summary, after a signal or `None` for none."""
         if how is not None and self.process.poll() is None:
             self.process.send_signal(how)
-        out, _ = self.process.communicate(timeout=START_S)
+        try:
+            out, _ = self.process.communicate(timeout=START_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         return self.process.returncode, json.loads(out) if out.strip() else {}
 
     def __enter__(self) -> Engine:

@@ -433,6 +433,17 @@ def test_an_exit_on_its_way_is_tried_again_after_a_restart() -> None:
     assert row["reason"] == Reason.STOP
 
 
+def test_what_came_due_while_nobody_was_there_is_due_at_the_restart() -> None:
+    trader, books = open_trader(), market()
+    filled_ns = holding(trader, books)
+    timed_out, leaving = open_trader(), open_trader()
+    timed_out.restore(trader.dump(), filled_ns + 3600 * S)
+    assert timed_out.next_due_ns == filled_ns + 3600 * S
+    trader.on_watch(0, int(Reason.STOP), 9, filled_ns + S, *books.view)
+    leaving.restore(trader.dump(), filled_ns + 2 * S)
+    assert leaving.next_due_ns == filled_ns + 2 * S
+
+
 def test_restoring_opens_no_gate_and_nothing_restores_nothing() -> None:
     trader = Trader(terms(), RiskSettings(), 1, (60,))
     trader.restore({})

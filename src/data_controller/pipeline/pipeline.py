@@ -384,7 +384,7 @@ class Pipeline:
         self._set_proof(setup.proof)
         self.features = FeatureState(len(tables.instruments), setup.features, setup.parameters)
         self.trader = Trader(setup.trading, setup.risk, len(tables.instruments), setup.horizons_s)
-        self.trader.restore(start.restored.get("trader") or {})
+        self.trader.restore(start.restored.get("trader") or {}, self.now_ns)
         self.ticks = Ticks(self.features, self.digests, setup.window)
         self.routes = Routes()
         self._proofs_at_end = None

@@ -287,9 +287,10 @@ class Trader:
             "positions": positions,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], now_ns: int = 0) -> None:
         """Take up what `dump` gave, on a new Trader; an empty dict changes nothing. The gate stays as closed as it was.
 
+        What came due while nobody was there is due at `now_ns`: an exit is not tried again for every second since.
         Raises KeyError or ValueError where it is no dump; the Trader must not be used then.
         """
         if not state:
@@ -308,6 +309,8 @@ class Trader:
             for name in _KEPT + _KEPT_INTEGERS:
                 if name in row:
                     p[name] = row[name]
+            for name in ("timeout_ns", "retry_ns"):
+                p[name] = max(int(p[name]), now_ns)
             self.orders[i]["stop_bps"], self.orders[i]["take_profit_bps"] = row["stop_bps"], row["take_profit_bps"]
             if p["position"] != 0.0 and p["exit_reason"] == Reason.NONE:
                 side = 1 if p["position"] > 0 else -1
