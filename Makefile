@@ -66,6 +66,9 @@ types: setup  ## mypy --strict over the package
 bench: setup  ## measure; one module with NAME=frames; JSON and tables go to benchmarks/results/
 	PYTHONPATH=src $(BIN)/python -m benchmarks $(NAME)
 
+benchmarks-page: setup  ## write docs/benchmarks.md from what make bench measured
+	$(BIN)/python scripts/make_benchmarks_page.py
+
 torture-%: setup  ## long runs of one issue, resumable: make torture-2; evidence goes to docs/evidence/
 	PYTHONPATH=src $(BIN)/python -m torture $* $(NAME)
 

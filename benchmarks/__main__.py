@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m benchmarks [NAME...]` writes JSON to benchmarks/results/ and prints a table."""
+"""Runs benchmarks: `python -m benchmarks [NAME...]` writes JSON to benchmarks/results/ and prints figures and verdicts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks._verdicts import amount, verdict
 
 HERE = Path(__file__).parent
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", HERE / "results"))
@@ -82,13 +84,14 @@ def run(name: str) -> dict[str, Any] | None:
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all; 1 where one failed, 2 where a name is not known."""
+    """Run the named benchmarks, or all; 1 where one could not be taken (not: missed its target), 2 for no such name."""
     known = modules()
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"expected benchmarks out of {', '.join(known)}, was {', '.join(unknown)}", file=sys.stderr)
         return 2
-    console, failed = Console(highlight=False), False
+    console, failed = Console(highlight=False, width=None if sys.stdout.isatty() else 160), False
+    targets: list[dict[str, Any]] = []
     for name in names or known:
         try:
             envelope = run(name)
@@ -101,9 +104,21 @@ def main(names: list[str]) -> int:
                 console.print(f"{name} has no measure(): run it by hand, python -m benchmarks.{name}", markup=False)
                 failed = True
             continue
+        result = dict(envelope["result"])
+        targets += result.pop("targets", [])
         table = Table(title=f"{name} ({envelope['took_s']} s)", title_justify="left", box=None, show_header=False)
-        for row in flat(envelope["result"]):
+        for row in flat(result):
             table.add_row(*row)
+        console.print(table)
+    if targets:
+        table = Table("what", "target", "stretch", "measured", "verdict", title="targets", title_justify="left")
+        for target in targets:
+            said = verdict(target)
+            style = "green" if said.startswith("met") else "bold red"
+            unit = target["unit"]
+            stretch = amount(target["stretch"], unit) if "stretch" in target else ""
+            figures = amount(target["target"], unit), stretch, amount(target["measured"], unit)
+            table.add_row(target["what"], *figures, f"[{style}]{said}[/]")
         console.print(table)
     return 1 if failed else 0
 

@@ -40,10 +40,10 @@ _FRAME = int(Kind.FRAME)
 
 
 class Replayed(Clock):
-    """Engine time is the record's, durations are this thread's CPU."""
+    """Engine time is the time of the record being pushed."""
 
     def __init__(self) -> None:
-        super().__init__(monotonic_ns=time.thread_time_ns)
+        super().__init__()
         self.at_ns = 0
 
     def now_ns(self) -> int:
@@ -88,6 +88,7 @@ class Bench:
             tell=lambda action: None,
             alert=lambda alert: None,
             call_soon=lambda call, *args: self.queue.append((call, args)),
+            on_error=_raise,
             frame_times=FrameTimes(1 << 25),
         )
         self.push(start)

@@ -48,3 +48,16 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False, 
 def kernel(function: F) -> F:
     """Compile `function` at its first call; cached on disk, runs without the GIL, IEEE arithmetic, no fastmath."""
     return cast(F, _njit(function))
+
+
+def machine_code(compiled: F) -> F:
+    """What `compiled` calls in the end, without numba's look at the types of the arguments.
+
+    That look costs up to 3 us a call where many arguments are record arrays. The result takes any arguments for those
+    types, so ask only after a call of `compiled` with the very types that will come; where it knows more than one set
+    of types (or is not compiled at all) it comes back as it is.
+    """
+    overloads = getattr(compiled, "overloads", {})
+    if len(overloads) != 1:
+        return compiled
+    return cast(F, next(iter(overloads.values())).entry_point)

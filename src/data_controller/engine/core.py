@@ -20,6 +20,7 @@ from data_controller.prediction.ladder import NONE, Ladder, Reply
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
 _FRAME = int(Kind.FRAME)
+_FEW = 16
 _encode_answer = msgspec.msgpack.Encoder().encode
 _encode_command = msgspec.json.Encoder().encode
 
@@ -209,14 +210,19 @@ class Core:
         ended_ns = self.clock.monotonic_ns()
         batch = self._batch
         self.step_time.record(ended_ns - started_ns)
-        frames = batch.kind[lo:hi] == _FRAME
-        if frames.any():
+        if hi - lo <= _FEW:  # one by one is cheaper than numpy's overhead
+            record, kinds = self.wire_to_decision.record, batch.kind[lo:hi].tolist()
             ended = self.clock.of_monotonic(ended_ns)
-            self.wire_to_decision.record_many(ended - batch.recv_ns[lo:hi][frames])
-            if self.frame_times is not None:
-                conn = batch.conn[lo:hi][frames]
-                wire = self.pipeline.wire_numbers(lo, hi)[frames]
-                self.frame_times.add(conn, wire, ended_ns)
+            for kind, recv_ns in zip(kinds, batch.recv_ns[lo:hi].tolist(), strict=True):
+                if kind == _FRAME:
+                    record(ended - recv_ns)
+        else:
+            taken = batch.recv_ns[lo:hi][batch.kind[lo:hi] == _FRAME]
+            self.wire_to_decision.record_many(self.clock.of_monotonic(ended_ns) - taken)
+        if self.frame_times is not None:
+            frames = batch.kind[lo:hi] == _FRAME
+            wire = self.pipeline.wire_numbers(lo, hi)[frames]
+            self.frame_times.add(batch.conn[lo:hi][frames], wire, ended_ns)
         counters = self.pipeline.counters
         if counters["ticks"] != self._ticks:
             self._ticks = counters["ticks"]

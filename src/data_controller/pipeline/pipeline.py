@@ -15,6 +15,7 @@ from data_controller.features.accumulate import on_break
 from data_controller.features.closing import invalidate
 from data_controller.features.layout import SECOND_NS
 from data_controller.features.state import FeatureState
+from data_controller.kernels import machine_code
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.proof import refresh
@@ -81,6 +82,7 @@ class Pipeline:
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.rows = Rows()
         self._row_bytes = self.rows.array.view(np.uint8)
+        self._run = run
         self.setup: Setup | None = None  # None until the first START
         self.tables = Tables()
         self.decoders: list[Decoder] = []
@@ -241,7 +243,7 @@ class Pipeline:
                 if end == lo:
                     self._pass_time(int(array[lo]["recv_ns"]))
                     continue
-            lo, why, detail = run(
+            lo, why, detail = self._run(
                 array,
                 lo,
                 end,
@@ -254,6 +256,8 @@ class Pipeline:
                 features.params,
                 self.trader.watch,
             )
+            if self._run is run:
+                self._run = machine_code(run)
             if why:
                 self._stopped(array[lo - 1], why, detail)
 
@@ -354,6 +358,12 @@ class Pipeline:
                 pass
             self._work, self.pending = None, False
 
+    def _ask(self, tick_ns: int) -> None:
+        """Complete the features of tick `tick_ns` at once; what only writes the tick down may still come in slices."""
+        while self._work is not None and self.ticks.asked_ns != tick_ns:
+            if next(self._work, self) is self:
+                self._work, self.pending = None, False
+
     # single records
 
     def _on_start(self, start: Start) -> None:
@@ -450,7 +460,7 @@ class Pipeline:
         shown, shown_valid = outputs, valid
         timely = answer.tick_ns == self._tick_begun_ns and len(valid) == len(self.tables.instruments)
         if timely:
-            self._finish()
+            self._ask(answer.tick_ns)
             if self._recompute is not None:
                 shown, shown_valid = self._recompute(self.ticks.question)
         if shown.tobytes() != answer.outputs or shown_valid.tobytes() != answer.valid:

@@ -31,6 +31,7 @@ class Ticks:
     def __init__(self, features: FeatureState, digests: Digests, window: int) -> None:
         self.features = features
         self.question: Predict  # of the last tick whose features are complete
+        self.asked_ns = 0  # that tick
         self.values: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of that tick, [instruments, features]
         self.valid: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
         self._digests = digests
@@ -69,7 +70,7 @@ class Ticks:
         features.add_int(tick_ns)
         features.add(self.values, instruments)
         features.add(self.valid, 0)
-        self.question = Predict(tick_ns, *self._windows())
+        self.question, self.asked_ns = Predict(tick_ns, *self._windows()), tick_ns
         actions.append(self.question)
         yield
         actions.append(Tell("features", (tick_ns, f.obs["mid"][:instruments].copy(), self.values, self.valid)))

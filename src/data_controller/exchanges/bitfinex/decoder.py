@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_controller.exchanges.bitfinex import _scanner as scanner
 from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import RecordBatch, Rows
+from data_controller.kernels import machine_code
 from data_controller.market.layout import BrokenBy
 from data_controller.market.rows import Control, Promise
 from data_controller.market.tables import Channel, Stream, Tables
@@ -52,6 +53,7 @@ class BitfinexDecoder:
         self._counts: NDArray[np.int64] = np.zeros(len(state.COUNTERS), np.int64)
         self._ring_of: dict[int, int] = {}  # channel row -> row of _rings; outlives connections
         self._serving: dict[int, int] = {}  # channel row -> the cell whose data feeds it
+        self._scan = scanner.scan
 
     @property
     def counters(self) -> dict[str, int]:
@@ -88,7 +90,7 @@ class BitfinexDecoder:
             self.wire_seq = np.zeros(max(hi, 2 * len(self.wire_seq)), np.int64)
         i = lo
         while True:
-            packed: int = scanner.scan(
+            packed: int = self._scan(
                 batch.first_seq,
                 i,
                 hi,
@@ -106,6 +108,8 @@ class BitfinexDecoder:
                 self._rings,
                 self._counts,
             )
+            if self._scan is scanner.scan:
+                self._scan = machine_code(scanner.scan)
             i, rows.stop, status = packed >> 40, packed >> 8 & 0xFFFFFFFF, packed & 0xFF
             if status <= scanner.FULL:
                 if status == scanner.FULL and rows.stop == 0:
