@@ -72,7 +72,7 @@ benchmarks-page: setup  ## write docs/benchmarks.md from what make bench measure
 torture-%: setup  ## long runs of one issue, resumable: make torture-2; evidence goes to docs/evidence/
 	PYTHONPATH=src $(BIN)/python -m torture $* $(NAME)
 
-docs: setup  ## write again what is generated from the code: docs/config.md, docs/config.schema.json, docs/cli.md
+docs: setup  ## write again what is generated from the code: config, commands, features, metrics
 	PYTHONPATH=src $(BIN)/python scripts/make_docs.py
 
 platforms: setup  ## ask the package index for wheels on every platform we name; writes docs/platforms.md (needs network)
