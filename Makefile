@@ -15,10 +15,11 @@ STAMP := $(VENV)/.made-from-lock
 LINKED := $(shell test -L $(VENV) && echo yes)
 PATHS := src tests benchmarks torture scripts
 STRANGERS := ccxt cryptofeed
-COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-find-links --no-header --no-annotate --quiet
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-find-links \
+  --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup strangers demo test lint types bench docs platforms lock clean
+.PHONY: help setup strangers demo test lint types bench benchmarks-page docs platforms lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -18,8 +18,8 @@ from benchmarks._cores import cores, set_affinity
 from data_controller.engine.latency import join, quantiles_us
 
 ROOT = Path(__file__).parents[1]
-
-
+START_TIMEOUT_S = 120
+"""How long a first start may take: kernels compile then."""
 LATE_NS = 10_000_000
 
 
@@ -67,7 +67,7 @@ def run(
     arguments: tuple[str, ...] = (),
     keep: Path | None = None,
 ) -> Run:
-    """Load `client` (`_engine_process` or `_null_client`) and join its stamps with the sender's, without `drop_s`.
+    """Load `client` (`_engine_process` or `_null_client`), join its stamps with the sender's, leave out `drop_s`.
 
     `keep` receives the client's folder (an engine's state with its journal); without it everything is removed.
     """

@@ -100,7 +100,7 @@ class Peer:
 
     def __init__(self, frames: list[str], folder: Path) -> None:
         if not PEER.exists():
-            raise FileNotFoundError(f"expected {PEER.relative_to(ROOT)}: run make strangers")
+            raise FileNotFoundError(f"expected {PEER.relative_to(ROOT)}: run `make strangers`")
         path = folder / "frames.txt"
         path.write_text("\n".join(frames))
         script = Path(__file__).with_name("_cryptofeed_rounds.py")

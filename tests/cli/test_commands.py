@@ -166,8 +166,28 @@ def test_every_command_has_help_with_the_exit_codes() -> None:
 def test_wrong_usage_ends_with_2(inside: Path, arguments: list[str]) -> None:
     ran = run(*arguments)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err
+    assert ran.err.startswith("error: ")
+    assert len(ran.err.splitlines()) == 1
     assert "Traceback" not in ran.err
+
+
+def test_wrong_usage_with_json_is_one_object(inside: Path) -> None:
+    ran = run("run", "--json")
+    assert (ran.code, ran.json["exit_code"], ran.json["error"]["type"]) == (2, 2, "UsageError")
+    assert "--config" in ran.json["error"]["message"]
+
+
+def test_a_group_without_a_command_shows_its_help(inside: Path) -> None:
+    ran = run("import")
+    assert (ran.code, ran.err) == (2, "")
+    assert "cryptofeed" in ran.out
+
+
+def test_an_exchange_that_nobody_knows_is_refused_before_anything_is_read(inside: Path) -> None:
+    ran = run("import", "frames", "no-such-file", "--exchange", "nonsense", "--out", "D")
+    assert ran.code == 2
+    assert "expected bitfinex, was 'nonsense'" in ran.err
+    assert not Path("D").exists()
 
 
 def test_demo_hands_its_options_on(inside: Path, fake: Any) -> None:

@@ -26,11 +26,14 @@ PULSE_NS = 100_000_000
 HORIZONS_S = [5, 10]
 
 
-def eager_bundle(folder: Path, *, nudge: float = 0.0) -> Path:
+EAGER = (("qi_best", 12.0), ("ofi_5", 3.0), ("tfi_5", 4.0))
+
+
+def eager_bundle(folder: Path, *, nudge: float = 0.0, weights: tuple[tuple[str, float], ...] = EAGER) -> Path:
     """A bundle that sees an edge everywhere, on features that are warm within seconds; `nudge` changes one weight."""
     n = len(COLUMNS)
     weight = np.zeros((2, 4, n), np.float32)
-    for name, by in (("qi_best", 12.0), ("ofi_5", 3.0), ("tfi_5", 4.0)):
+    for name, by in weights:
         weight[:, 2, COLUMNS.index(name)] = by
         weight[:, 0, COLUMNS.index(name)] = by / 4
         weight[:, 1, COLUMNS.index(name)] = -by / 4

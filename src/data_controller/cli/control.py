@@ -38,7 +38,7 @@ def reload(state: StateDir = None, config: OptionalConfigFile = None, as_json: J
 
 
 def stop(state: StateDir = None, config: OptionalConfigFile = None, as_json: Json = False) -> None:
-    """End a running engine in order: drain, flush, fsync, exit. Positions stay as they are; `kill` closes them."""
+    """End a running engine in order: drain, flush, fsync, exit. Positions stay as they are."""
     folder = find_state_dir(state, config)
     from data_controller import control
 

@@ -15,7 +15,19 @@ from data_controller.cli._output import show
 app = typer.Typer(help="Turn captures of other programs into journals.", no_args_is_help=True, epilog=EPILOG)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The capture; .gz is read as it is.")]
-Exchange = Annotated[str, typer.Option(metavar="NAME", help="Whose protocol the frames speak: bitfinex.")]
+
+
+def _known(name: str) -> str:
+    from data_controller.exchanges import names
+
+    if name not in names():
+        raise typer.BadParameter(f"expected {' or '.join(names())}, was {name!r}")
+    return name
+
+
+Exchange = Annotated[
+    str, typer.Option(metavar="NAME", callback=_known, help="Whose protocol the frames speak: bitfinex.")
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new journal.")]
 
 

@@ -50,7 +50,7 @@ class FeedBuilder:
     def __init__(self, core: Core, *, run: int, info: dict[str, str], started_ns: int) -> None:
         self._core = core
         self._run = run
-        self._info = info
+        self.info = info
         self._started_ns = started_ns
         self.phase: Phase = "starting"
         self.queues: list[Callable[[], QueueStat]] = []
@@ -92,7 +92,7 @@ class FeedBuilder:
             run=self._run,
             started_ns=self._started_ns,
             pid=os.getpid(),
-            info=self._info,
+            info=self.info,
             mode=self.mode(latch),
             phase=self.phase,
             counters=counters,
@@ -152,17 +152,13 @@ class FeedBuilder:
         return None if pipeline.setup is None else float(pipeline.trader.risk["equity"][0])
 
     def _channels(self) -> list[ChannelStat]:
-        pipeline = self._core.pipeline
-        events: dict[tuple[str, str], list[int]] = {}
-        routes = pipeline.routes.array
-        counts = zip(routes["messages"].tolist(), routes["rows"].tolist(), strict=True)
-        for channel, (messages, rows) in zip(pipeline.tables.channels, counts, strict=False):
-            total = events.setdefault((channel.venue, channel.stream), [0, 0])
-            total[0] += messages
-            total[1] += rows
+        routes = self._core.pipeline.routes
+        n = len(routes.streams)
+        frames = np.bincount(routes.stream_of, routes.array["messages"], n).tolist()
+        events = np.bincount(routes.stream_of, routes.array["rows"], n).tolist()
         return [
-            ChannelStat(exchange=venue, channel=stream, frames=frames, events=rows)
-            for (venue, stream), (frames, rows) in events.items()
+            ChannelStat(exchange=venue, channel=stream, frames=int(messages), events=int(rows))
+            for (venue, stream), messages, rows in zip(routes.streams, frames, events, strict=True)
         ]
 
     def _books(self, now_ns: int) -> list[BookStat]:

@@ -144,7 +144,6 @@ class LiveEngine:
         stack.callback(self.recorder.close)
         self.tables = TablesOut(
             self.state_dir / "tables",
-            config_hash=config.hash,
             on_error=self._on_table_error,
         )
         stack.callback(self.tables.close)
@@ -236,7 +235,6 @@ class LiveEngine:
         else:
             self.core.network = self.shell
         self.core.step()
-        self.pipeline.features.touch()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -318,7 +316,7 @@ class LiveEngine:
         recorder.tick(now_ns)
         self._follow_latch()
         self._save(now_ns)
-        self._publish()
+        loop.call_soon(self._publish)  # a turn of its own: frames go first
         self._look_at_the_end(now_ns)
         self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
@@ -413,7 +411,7 @@ class LiveEngine:
             self.monitor.reload(new.web, new.monitoring)
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
             self.config = new
-            self.tables.config_hash = new.hash
+            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
             self.core.command(Command(who=who, what="reload", body=new.effective()))
             return {"reloaded": True, "config": new.hash}
 
@@ -427,7 +425,7 @@ class LiveEngine:
         self._by_signal = asyncio.get_running_loop().create_task(reload())
 
     def _tell(self, action: Tell) -> None:
-        self.tables.tell(action, self.pipeline.trader)
+        self.tables.tell(action)
 
     def _on_alert(self, alert: Alert) -> None:
         event = self.feed.alert(alert.severity, alert.name, alert.text, self._clock.now_ns())

@@ -54,7 +54,7 @@ class Replay:
         if self._tables is not None:
             for action in actions:
                 if isinstance(action, Tell):
-                    self._tables.tell(action, self.pipeline.trader)
+                    self._tables.tell(action)
 
 
 def replay(

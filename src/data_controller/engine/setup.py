@@ -40,6 +40,7 @@ def setup_of(config: Config, bundle: Bundle | None, *, wishes: bool, record_only
         needed=(bundle.weight != 0).any(axis=(0, 1)).reshape(bundle.manifest.window, -1)[-1].astype(np.uint8)
         if bundle
         else None,
+        config_hash=config.hash,
         record_only=record_only,
     )
 

@@ -14,7 +14,6 @@ from data_controller.control import QueueStat
 from data_controller.lake.tables import Later, Tables
 from data_controller.records import Answer
 from data_controller.trading.audit import audit_rows
-from data_controller.trading.trader import Trader
 
 
 class TablesOut:
@@ -23,22 +22,19 @@ class TablesOut:
     What is told does not change any more, so its rows are made on the tables' own thread.
     """
 
-    def __init__(self, directory: Path, *, config_hash: str = "", on_error: Callable[..., None] | None = None) -> None:
-        self.config_hash = config_hash
+    def __init__(self, directory: Path, *, on_error: Callable[..., None] | None = None) -> None:
         self._tables = Tables(directory, on_error=on_error or (lambda table, error: None))
         self._dtypes: dict[tuple[str, tuple[int, ...]], np.dtype[np.void]] = {}
 
-    def tell(self, action: Tell, trader: Trader) -> None:
-        """Append what `action` holds; `trader` has the limits that decisions were judged by."""
+    def tell(self, action: Tell) -> None:
+        """Append what `action` holds."""
         table, rows = action.table, action.rows
         if table == "features":
             self._tables.tell(table, Later(len(rows[1]), lambda: self._features(*rows)))
         elif table == "predictions":
             self._tables.tell(table, Later(len(rows[2]), lambda: self._predictions(*rows)))
         elif table == "decisions":
-            # An audit row must hold the limits and the config it was judged by.
-            limits, horizons, config = trader.limits.copy(), len(trader.horizons_s), self.config_hash
-            self._tables.tell("audit", Later(len(rows[0]), lambda: _audit(limits, horizons, config, *rows)))
+            self._tables.tell("audit", Later(len(rows[3]), lambda: _audit(*rows)))
         else:
             self._tables.tell(table, rows)
 

@@ -113,7 +113,9 @@ class Pipeline:
             end = hi
             if self._second_end_ns and batch.recv_ns[hi - 1] > self._second_end_ns:
                 end = first_later(batch.recv_ns, lo, hi, self._second_end_ns)
-                if end == lo:
+                if end == lo and batch.kind[lo] == _START:
+                    end = lo + 1  # nobody was there between the last record and this one: no time passed
+                elif end == lo:
                     self._pass_time(int(batch.recv_ns[lo]))
                     continue
             lo = self._consume(batch, lo, end)
@@ -177,7 +179,7 @@ class Pipeline:
             self._tell_side_rows(decoder)
             return after
         self.now_ns = now_ns = int(batch.recv_ns[lo])
-        if self.setup is not None and self.trader.next_due_ns < now_ns:
+        if self.setup is not None and self.trader.next_due_ns < now_ns and kind != _START:
             self._pass_time(now_ns)
         self._seq = batch.first_seq + lo
         if kind == _START:
@@ -366,6 +368,7 @@ class Pipeline:
 
     def _on_start(self, start: Start) -> None:
         self._finish()
+        self._tick_begun_ns = 0  # an answer to the run before this one comes too late
         self._past = self.totals()
         self.counters["starts"] += 1
         self._setup = self.setup = setup = self._configure(start)
@@ -498,7 +501,10 @@ class Pipeline:
         if len(rows):
             self.counters["decisions"] += len(rows)
             decisions.add(rows, len(rows))
-            self._actions.append(Tell("decisions", (rows.copy(), answer, outputs, self.ticks.values, self.ticks.valid)))
+            # An audit row must hold the limits and the config that it was judged by, not those of a later record.
+            terms = (self.trader.limits.copy(), len(self.trader.horizons_s), self._setup.config_hash)
+            told = (*terms, rows.copy(), answer, outputs, self.ticks.values, self.ticks.valid)
+            self._actions.append(Tell("decisions", told))
         if len(fills):
             decisions.add(fills, 0)
             self._actions.append(Tell("fills", fills))

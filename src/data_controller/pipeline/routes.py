@@ -15,6 +15,8 @@ class Routes:
         self.channels = 0
         self.array = np.zeros(0, ROUTE)
         self.primary = np.zeros(0, np.int32)
+        self.streams: list[tuple[str, str]] = []  # venue and stream, each once
+        self.stream_of = np.zeros(0, np.int64)  # [channels] row of `streams`
         self._row: dict[str, int] = {}
 
     def ensure(self, tables: Tables) -> None:
@@ -26,6 +28,9 @@ class Routes:
         self.array["instrument"] = tables.channel_instrument
         self.primary = np.full(len(tables.instruments), -1, np.int32)
         self._row = {f"{i.venue}:{i.symbol}": row for row, i in enumerate(tables.instruments)}
+        kinds = [(channel.venue, channel.stream) for channel in tables.channels]
+        self.streams = list(dict.fromkeys(kinds))
+        self.stream_of = np.array([self.streams.index(kind) for kind in kinds], np.int64)
         best: dict[int, tuple[bool, str, int, int]] = {}
         for row, channel in enumerate(tables.channels):
             if channel.stream != "book":

@@ -40,4 +40,5 @@ class Setup:
     window: int = 1  # feature rows a prediction looks at
     horizons_s: tuple[int, ...] = ()
     needed: NDArray[np.uint8] | None = None  # [features] 1: the bundle looks at it; None: at all of them
+    config_hash: str = ""  # of the config that all this was made from; kept with every decision
     record_only: bool = False  # books and proof, no features and nothing after them
