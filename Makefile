@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --fork-strategy f
   --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup strangers demo test lint types bench docs platforms lock clean
+.PHONY: help setup strangers demo test lint types bench benchmarks-page docs platforms lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m benchmarks [NAME...]` writes JSON to benchmarks/results/ and prints figures and verdicts."""
+"""Runs benchmarks: `python -m benchmarks [NAME...]` writes JSON and prints figures and verdicts."""
 
 from __future__ import annotations
 
