@@ -71,7 +71,8 @@ class Ticks:
         features.add(self.values, instruments)
         features.add(self.valid, 0)
         self.question, self.asked_ns = Predict(tick_ns, *self._windows()), tick_ns
-        actions.append(self.question)
+        yield
+        actions.append(self.question)  # alone in its slice: whoever answers takes its time
         yield
         actions.append(Tell("features", (tick_ns, f.obs["mid"][:instruments].copy(), self.values, self.valid)))
         yield
