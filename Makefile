@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --fork-strategy f
   --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup strangers demo test lint types bench docs platforms lock clean
+.PHONY: help setup strangers demo test lint types bench benchmarks-page docs platforms lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,7 +72,7 @@ benchmarks-page: setup  ## write docs/benchmarks.md from what make bench measure
 torture-%: setup  ## long runs of one issue, resumable: make torture-2; evidence goes to docs/evidence/
 	PYTHONPATH=src $(BIN)/python -m torture $* $(NAME)
 
-docs: setup  ## write again what is generated from the code: docs/config.md, docs/config.schema.json, docs/cli.md
+docs: setup  ## write again what is generated from the code: config, commands, features, metrics
 	PYTHONPATH=src $(BIN)/python scripts/make_docs.py
 
 platforms: setup  ## ask the package index for wheels on every platform we name; writes docs/platforms.md (needs network)

@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m benchmarks [NAME...]` writes JSON to benchmarks/results/ and prints figures and verdicts."""
+"""Runs the benchmarks: `python -m benchmarks [NAME...]`; JSON to benchmarks/results/, a table of verdicts to stdout."""
 
 from __future__ import annotations
 

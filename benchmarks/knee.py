@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks._load import Run, run
 
 SECONDS = float(os.environ.get("KNEE_SECONDS", "12"))
-RATES = [int(rate) for rate in os.environ.get("KNEE_RATES", "20000,50000,75000,100000,125000,150000,200000").split(",")]
+# A little above the round figures, as a sender stays a little below what it is asked for.
+RATES = [int(rate) for rate in os.environ.get("KNEE_RATES", "20000,50000,75000,102000,125000,153000,200000").split(",")]
 COALESCE_US = 1000.0
 TARGET, STRETCH = 100_000, 150_000
 
@@ -35,16 +36,16 @@ def row(rate: int, done: Run) -> dict[str, Any]:
     sender = done.load
     kept = sender["achieved_rate"] >= 0.97 * rate and not sender["broken"]
     steady = len(lag) == 5 and (lag[-1] < 10_000 or lag[-1] < 2 * lag[1])
-    gaps = done.summary.get("sequence_gaps", 0)
+    wrong = sum(done.summary.get(name, 0) for name in ("sequence_gaps", "checksums_bad", "resyncs"))
     return {
         "sent_per_s": sender["achieved_rate"],
         "blocked_sends": sender["blocked_sends"],
         "lost": figures["lost"],
-        "sequence_gaps": gaps,
+        "gaps_bad_checksums_resyncs": wrong,
         "median_latency_us_by_fifth": lag,
         "p99_us": (figures["wire_to_decision_us"] or {}).get("p99"),
         "process_cpu_s": figures["process_cpu_s"],
-        "sustained": bool(kept and steady and figures["lost"] == 0 and gaps == 0),
+        "sustained": bool(kept and steady and figures["lost"] == 0 and wrong == 0),
     }
 
 
@@ -69,8 +70,8 @@ def measure() -> dict[str, Any]:
         "targets": [
             {
                 "what": "frames a second sustained without loss or growing lag",
-                "target": TARGET * 0.97,
-                "stretch": STRETCH * 0.97,
+                "target": TARGET,
+                "stretch": STRETCH,
                 "measured": best,
                 "unit": "frames/s",
                 "better": "more",

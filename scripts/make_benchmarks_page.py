@@ -16,10 +16,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make benchmarks-page` from the JSON files of `make bench`; do not edit it by hand. Ratios are taken within one
-run, against a peer that got the same frames. Latency counts every frame, from the simulator's own stamp before the send to
-the end of the step that held the frame, and stands between two runs of a null client (receives, stamps, discards) and beside
-a hiccup meter, because machines stall by themselves. The first seconds of a load are left out.
+Written by `make benchmarks-page` from the JSON files of `make bench`; do not edit it by hand. Ratios are taken within
+one run, against a peer that got the same frames. Latency counts every frame, from the simulator's own stamp before the
+send to the end of the step that held the frame, and stands between two runs of a null client (receives, stamps,
+discards) and beside a hiccup meter, because machines stall by themselves. The first seconds of a load are left out.
 """
 
 

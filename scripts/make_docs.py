@@ -20,6 +20,7 @@ from data_controller._config_file import section_of
 from data_controller.cli._app import app
 from data_controller.cli._exit import MEANINGS
 from data_controller.features import catalogue
+from data_controller.monitoring import catalogue as metrics
 from data_controller.settings import Secret
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -47,6 +48,7 @@ def pages() -> dict[str, str]:
         "config.schema.json": json.dumps(config.schema(), indent=2) + "\n",
         "cli.md": cli_page(),
         "features.md": catalogue.page(),
+        "metrics.md": metrics.document(),
     }
 
 

@@ -107,6 +107,12 @@ def test_each_part_of_the_mission_names_a_module_or_the_issue_that_brings_it() -
     assert bare == []
 
 
+def test_each_part_of_the_mission_that_is_there_names_its_tests_or_its_benchmark() -> None:
+    text = text_of(ROOT / "docs" / "mission.md").split("## Substitutions")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| asked")]
+    assert [row for row in rows if not re.search(r"`tests/|`make bench`|issue \d: not yet", row)] == []
+
+
 def test_made_pages_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
     assert spec is not None

@@ -196,9 +196,7 @@ def test_every_metric_of_the_catalogue_can_be_produced() -> None:
 
 def test_the_document_is_current() -> None:
     path = Path(__file__).parents[2] / "docs" / "metrics.md"
-    assert path.read_text(encoding="utf-8") == document(), (
-        "run `python -m data_controller.monitoring.catalogue > docs/metrics.md`"
-    )
+    assert path.read_text(encoding="utf-8") == document(), "run `make docs`"
 
 
 @pytest.mark.needs_service

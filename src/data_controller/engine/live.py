@@ -235,7 +235,6 @@ class LiveEngine:
         else:
             self.core.network = self.shell
         self.core.step()
-        self.pipeline.features.touch()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

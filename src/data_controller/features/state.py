@@ -12,8 +12,6 @@ from data_controller.features import catalogue, layout
 from data_controller.features.parameters import Parameters
 from data_controller.features.settings import FeatureSettings
 
-_PAGE_BYTES = 4096
-
 
 class FeatureState:
     """Accumulators, rings and the tick's output for a growing number of instruments; row i is instrument i."""
@@ -51,11 +49,6 @@ class FeatureState:
         self._allocate(n_instruments)
         for new, kept in zip(self._arrays(), old, strict=True):
             new[:rows] = kept
-
-    def touch(self) -> None:
-        """Have every page of memory now, where a live engine would else wait for it while a second closes."""
-        for array in self._arrays():
-            array.view(np.uint8).reshape(-1)[::_PAGE_BYTES] += 0
 
     def reset(self) -> None:
         """Forget everything seen, as at a start; parameters and the leader stay."""

@@ -124,7 +124,7 @@ def document() -> str:
         "# Metrics",
         "",
         "Served by the monitor process at `/metrics` (Prometheus text or OpenMetrics). Generated from the catalogue by",
-        "`python -m data_controller.monitoring.catalogue > docs/metrics.md`.",
+        "`make docs`.",
         "",
         "Whatever else the engine counts is exported too: a counter `x` of its feed as `data_controller_x_total`, a",
         "gauge `y` as `data_controller_y`. With the engine gone, `data_controller_engine_up` is 0,",
@@ -144,7 +144,3 @@ def document() -> str:
         labels = ", ".join(f"`{label}`" for label in entry.labels)
         lines.append(f"| `{name}` | {entry.kind} | {labels} | {' '.join(helps)} | {'; '.join(sources)} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(document(), end="")
