@@ -182,7 +182,7 @@ class LiveEngine:
         self.server = ControlServer(self.state_dir, self._answer, lock=lock)
         stack.push_async_callback(self.server.stop)
         self._tell_the_feed()
-        self.monitor = MonitorKeeper(self.state_dir, config.web, config.monitoring, self._on_alert)
+        self.monitor = MonitorKeeper(self.state_dir, config, self._on_alert)
         loop.set_exception_handler(self._on_stray_error)
         await self.server.start()
 
@@ -408,7 +408,7 @@ class LiveEngine:
                 raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
             self.recorder.configure(new.journal)
             self.shell.settings = new.ingest
-            self.monitor.reload(new.web, new.monitoring)
+            self.monitor.reload(new)
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
             self.config = new
             self.feed.info = {**self.feed.info, "config": new.hash[:16]}

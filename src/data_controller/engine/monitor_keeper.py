@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_controller.actions import Alert
+from data_controller.config import Config
 from data_controller.control import backoff_s
 from data_controller.errors import ControlError
 from data_controller.monitoring.process import MonitorProcess, start_monitor
-from data_controller.monitoring.settings import MonitoringSettings
-from data_controller.web.settings import WebSettings
 
 _S = 1_000_000_000
 
@@ -19,13 +18,10 @@ _S = 1_000_000_000
 class MonitorKeeper:
     """The monitor process of `state_dir`, or none where the config wants none."""
 
-    def __init__(
-        self, state_dir: Path, web: WebSettings, monitoring: MonitoringSettings, alert: Callable[[Alert], None]
-    ) -> None:
+    def __init__(self, state_dir: Path, config: Config, alert: Callable[[Alert], None]) -> None:
         self.process: MonitorProcess | None = None
         self._state_dir = state_dir
-        self._web = web
-        self._monitoring = monitoring
+        self._config = config
         self._alert = alert
         self._delays = backoff_s(1.0, 60.0)
         self._next_ns = 0
@@ -38,8 +34,9 @@ class MonitorKeeper:
 
     async def start(self) -> None:
         """Return when it answers; ControlError where it cannot start."""
-        if self._monitoring.enabled:
-            self.process = await asyncio.to_thread(start_monitor, self._state_dir, self._web, self._monitoring)
+        web, monitoring = self._config.web, self._config.monitoring
+        if monitoring.enabled:
+            self.process = await asyncio.to_thread(start_monitor, self._state_dir, web, monitoring)
 
     def look(self, now_ns: int) -> None:
         """Start it again where it died, with growing delays; returns at once."""
@@ -57,11 +54,11 @@ class MonitorKeeper:
         finally:
             self._task = None
 
-    def reload(self, web: WebSettings, monitoring: MonitoringSettings) -> None:
+    def reload(self, config: Config) -> None:
         """Hand it reloaded settings."""
-        self._web, self._monitoring = web, monitoring
+        self._config = config
         if self.process is not None:
-            self.process.reload(web, monitoring)
+            self.process.reload(config.web, config.monitoring)
 
     async def stop(self) -> None:
         """End it; idempotent."""
