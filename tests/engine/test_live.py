@@ -27,6 +27,7 @@ from data_controller.journal import info
 from data_controller.killswitch.latch import Latch
 from data_controller.lake.tables import read_table
 from data_controller.monitoring.process import read_info
+from data_controller.records import Kind
 from tests.engine.processes import Engine, config_tree, until, write_config
 from tests.simulator.simulator_process import Process
 
@@ -275,7 +276,7 @@ def test_a_journal_that_cannot_be_written_means_no_new_risk_and_leaves_what_it_h
         code, summary = engine.end()
         assert (code, summary["journal_ok"]) == (FAILED, False)
     held = info([engine.state / "journal"])
-    assert held.records > 10
+    assert held.by_kind[Kind.FRAME] > 0
     assert [d for d in held.damages if "torn tail" not in d.reason] == []
     assert Engine(engine.config, "--for", "1s").end(None)[0] == OK
     assert verify([engine.state / "journal"])["ok"]
