@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.features.accumulate import on_book, on_trade
-from data_controller.features.closing import close_all
+from data_controller.features.closing import end_second, store
 from data_controller.features.compute import compute_all
 from data_controller.features.layout import MINUTE_S, SECOND_NS
 from data_controller.features.observe import observe_all
@@ -123,7 +123,7 @@ def measure() -> dict[str, Any]:
         drive_trades(state.acc, rows[:INSTRUMENTS])
         levels["price"] *= 1.0 + 1e-5 * rng.normal()
         start = time.perf_counter_ns()
-        close_all(state.acc, state.bins, state.hist, second, books, primary, levels, state.params)
+        close(state, books, levels, primary, second)
         closing.append(time.perf_counter_ns() - start)
         if second >= START_S + 3600:
             tick(state, books, levels, primary, second)
@@ -131,7 +131,7 @@ def measure() -> dict[str, Any]:
 
     minute = []
     for k in range(1, 4 * MINUTE_S):
-        close_all(state.acc, state.bins, state.hist, second + k, books, primary, levels, state.params)
+        close(state, books, levels, primary, second + k)
         took = tick(state, books, levels, primary, second + k)
         if (second + k) % MINUTE_S == MINUTE_S - 1:
             minute.append(took)
@@ -146,21 +146,29 @@ def measure() -> dict[str, Any]:
         "ns_per_trade": nanoseconds(lambda part: drive_trades(state.acc, rows[part])),
         "us_per_instrument_tick": median(took for s in slices for took in s) / SLICE,
         "us_per_instrument_tick_at_minute": median(took for s in minute for took in s) / SLICE,
-        "us_to_observe_and_first_slice": median(s[0] for s in slices),
         "us_to_close_a_second_of_100": median(closing) / 1e3,
         "valid_columns": float(state.valid.mean()),
         "bytes_per_instrument": state.nbytes() // INSTRUMENTS,
     }
 
 
+def close(
+    state: FeatureState, books: NDArray[np.void], levels: NDArray[np.void], primary: NDArray[np.int32], second: int
+) -> None:
+    """End a second of all instruments and store it."""
+    end_second(state.acc, state.closed, state.bins, second, books, primary, levels, state.params)
+    store(state.closed, state.bins, state.hist, 0, INSTRUMENTS, second)
+
+
 def tick(
     state: FeatureState, books: NDArray[np.void], levels: NDArray[np.void], primary: NDArray[np.int32], second: int
 ) -> list[float]:
-    """Microseconds of each slice of SLICE instruments of one tick; the first holds the look at all books."""
+    """Microseconds of each slice of SLICE instruments of one tick."""
     s, took = state, []
     start = time.perf_counter_ns()
-    observe_all(s.obs, books, primary, levels, s.acc, (second + 1) * SECOND_NS, s.params)
     for first in range(0, INSTRUMENTS, SLICE):
+        now_ns = (second + 1) * SECOND_NS
+        observe_all(s.obs, books, primary, levels, s.closed, first, first + SLICE, now_ns, s.params)
         compute_all(s.bins, s.hist, s.obs, first, first + SLICE, second, s.params, s.values, s.valid)
         now = time.perf_counter_ns()
         took.append((now - start) / 1e3)

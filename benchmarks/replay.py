@@ -102,17 +102,16 @@ def staged(folder: Path) -> dict[str, Any]:
 
     warm_up()
     stages = Stages()
-    read, begin = module.read, Ticks.begin
+    read, end_second = module.read, Ticks.end_second
     module.read = lambda *args, **kwargs: stages.iterated("read the journal", read(*args, **kwargs))
-    Ticks.begin = lambda *args: stages.iterated(  # type: ignore[assignment,method-assign]
-        "features of a tick, in slices", stages.timed("observe books at a tick", begin)(*args)
+    Ticks.end_second = lambda *args, **kwargs: stages.iterated(  # type: ignore[assignment,method-assign]
+        "features of a tick, in slices", stages.timed("end a second, copy the books", end_second)(*args, **kwargs)
     )
     for owner, attribute, name in (
         (BitfinexDecoder, "decode", "decode"),
         (pipeline, "run", "books, checksums, feature events"),
         (Digest, "_flush", "digests: SHA-256"),
         (Digest, "add_bytes", "digests: gather"),
-        (Ticks, "close_second", "close a second"),
         (Trader, "on_answer", "decide"),
         (Trader, "on_time", "trader's deadlines"),
         (module.Replay, "_recompute", "predict"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_controller.kernels import kernel, machine_code
+from data_controller.kernels import kernel, kernel_sources, machine_code
 
 
 @kernel
@@ -37,3 +37,9 @@ def test_a_kernel_of_two_sets_of_types_comes_back_as_it_is():
 
 def test_a_plain_function_comes_back_as_it_is():
     assert machine_code(len) is len
+
+
+def test_the_cache_follows_what_kernels_take_from_other_modules_and_nothing_else():
+    names = {path.name for path in kernel_sources()}
+    assert {"loop.py", "_scanner.py", "layout.py", "rows.py", "settings.py", "kernels.py"} <= names
+    assert not {"pipeline.py", "live.py", "decoder.py", "app.py"} & names

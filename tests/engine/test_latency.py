@@ -23,7 +23,7 @@ def test_frames_are_kept_in_order_across_chunks(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(latency, "CHUNK", 4)
     times = FrameTimes()
     for step in range(5):
-        times.add(i4(step, step, step), i8(3 * step, 3 * step + 1, 3 * step + 2), 100 + step)
+        times.add(i4(step, step, step), i8(3 * step, 3 * step + 1, 3 * step + 2), i8(*[100 + step] * 3))
     rows = times.array()
     assert len(times) == len(rows) == 15
     assert rows["wire_seq"].tolist() == list(range(15))
@@ -32,8 +32,8 @@ def test_frames_are_kept_in_order_across_chunks(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_does_not_fit_is_counted_not_kept() -> None:
     times = FrameTimes(capacity=4)
-    times.add(i4(0, 0, 0), i8(1, 2, 3), 10)
-    times.add(i4(0, 0), i8(4, 5), 11)
+    times.add(i4(0, 0, 0), i8(1, 2, 3), i8(10, 10, 10))
+    times.add(i4(0, 0), i8(4, 5), i8(11, 11))
     assert (len(times), times.dropped) == (3, 2)
 
 

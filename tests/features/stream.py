@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_controller.features import parameters
 from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
 from data_controller.features.catalogue import COLUMNS
-from data_controller.features.closing import close_all, invalidate
+from data_controller.features.closing import end_second, invalidate, store
 from data_controller.features.compute import compute_all
 from data_controller.features.layout import SECOND_NS
 from data_controller.features.observe import observe_all
@@ -147,17 +147,21 @@ class Engine:
 
     def close_until(self, ns: int) -> None:
         """Close every second that ends at or before `ns`."""
-        s, m = self.state, self.market
         while (self.second + 1) * SECOND_NS <= ns:
-            close_all(s.acc, s.bins, s.hist, self.second, m.books, self.primary, m.levels, s.params)
+            self.close(self.second)
             self.second += 1
             if self.tick_every and self.second % self.tick_every == 0:
                 self.compute()
 
+    def close(self, second: int) -> None:
+        s, m, n = self.state, self.market, len(self.primary)
+        end_second(s.acc, s.closed, s.bins, second, m.books, self.primary, m.levels, s.params)
+        store(s.closed, s.bins, s.hist, 0, n, second)
+
     def compute(self) -> None:
-        s, m = self.state, self.market
-        observe_all(s.obs, m.books, self.primary, m.levels, s.acc, self.second * SECOND_NS, s.params)
-        compute_all(s.bins, s.hist, s.obs, 0, len(self.primary), self.second - 1, s.params, s.values, s.valid)
+        s, m, n = self.state, self.market, len(self.primary)
+        observe_all(s.obs, m.books, self.primary, m.levels, s.closed, 0, n, self.second * SECOND_NS, s.params)
+        compute_all(s.bins, s.hist, s.obs, 0, n, self.second - 1, s.params, s.values, s.valid)
 
     def tick(self, at_s: int) -> Engine:
         """Close up to the tick at `at_s` and compute it."""

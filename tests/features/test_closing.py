@@ -3,28 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_controller.features.closing import close_second
 from data_controller.features.layout import MINUTE_S, OFI, STEP_SQUARED, STEPS, VALID_NS
 from tests.features.stream import START_S, Book, Engine, Wrong, at, ladder, random_events
-
-
-def close(engine: Engine, second: int) -> None:
-    s, m = engine.state, engine.market
-    close_second(s.acc, s.bins, s.hist, 0, second, m.books, 0, m.levels, s.params)
 
 
 def test_closing_a_second_twice_changes_nothing() -> None:
     engine = Engine().feed(*random_events(1, 3.5, 10.0, 0.0))
     before = engine.state.bins.tobytes()
-    close(engine, engine.second - 1)
-    close(engine, engine.second - 3)
+    engine.close(engine.second - 1)
+    engine.close(engine.second - 3)
     assert engine.state.bins.tobytes() == before
 
 
 def test_skipped_seconds_become_bins_that_know_nothing() -> None:
     engine = Engine().feed(Book(at(0.5), *ladder(100.0), snapshot=True))
-    close(engine, START_S)
-    close(engine, START_S + 4)
+    engine.close(START_S)
+    engine.close(START_S + 4)
     assert [engine.state.bin(0, START_S + k)["sums"][VALID_NS] for k in range(5)] == [5e8, 0.0, 0.0, 0.0, 1e9]
     assert np.isnan(engine.state.bin(0, START_S + 2)["log_mid"])
     assert engine.state.bins[0]["first"] == START_S
@@ -32,8 +26,8 @@ def test_skipped_seconds_become_bins_that_know_nothing() -> None:
 
 def test_after_a_hole_longer_than_the_ring_history_begins_again() -> None:
     engine = Engine().feed(Book(at(0.5), *ladder(100.0), snapshot=True))
-    close(engine, START_S)
-    close(engine, START_S + 10_000)
+    engine.close(START_S)
+    engine.close(START_S + 10_000)
     assert engine.state.bins[0]["first"] == START_S + 10_000
     with pytest.raises(KeyError):
         engine.state.bin(0, START_S)

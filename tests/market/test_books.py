@@ -126,7 +126,7 @@ def test_levels_keep_their_text_and_their_padding_is_zero() -> None:
     flags = Flag.LAST | Flag.PRICE_EXPONENT | Flag.SIZE_EXPONENT
     apply(books, row(Kind.SET, side=1, price=15, price_scale=8, size=7, size_scale=7, ref=3, flags=flags))
     level = books.side(0, 1)[0]
-    assert (level["price"], level["size"], level["ref"], level["zero"]) == (1.5e-7, 7e-7, 3, 0)
+    assert (level["price"], level["size"], level["ref"], level["text_bytes"]) == (1.5e-7, 7e-7, 3, 0)
     assert level["flags"] == Flag.PRICE_EXPONENT | Flag.SIZE_EXPONENT
 
 

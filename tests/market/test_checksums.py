@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES, bitfinex_checksum, bitfinex_text, crc32
+from data_controller.market.checksums import ENTRIES, LONGEST, SCRATCH_BYTES, bitfinex_checksum, register
 from data_controller.market.layout import LEVEL, ChecksumRule
-from data_controller.market.numbers import scan_number
+from data_controller.market.numbers import MAX_SCALE, scan_number
 
 Entry = tuple[str, str, int]
 
@@ -40,21 +40,30 @@ def expected_text(bids: list[Entry], asks: list[Entry], orders: bool) -> str:
     return ":".join(parts)
 
 
-def checksum(bids: list[Entry], asks: list[Entry], rule: ChecksumRule) -> tuple[str, int]:
-    """Text and checksum that the kernels give, with the asks' levels standing before the bids'."""
+def signed(text: str) -> int:
+    crc = zlib.crc32(text.encode())
+    return crc - (1 << 32) if crc >= 1 << 31 else crc
+
+
+def checksum(bids: list[Entry], asks: list[Entry], rule: ChecksumRule) -> int:
+    """What the kernel gives, twice: with the texts computed, then with them remembered; asks' levels stand first."""
     levels = np.concatenate([as_levels(asks), as_levels(bids)])
     scratch = np.zeros(SCRATCH_BYTES, np.uint8)
     book = (np.int64(rule), levels.ctypes.data, len(asks), len(bids), 0, len(asks))
-    end = bitfinex_text(*book, scratch.ctypes.data) - scratch.ctypes.data
-    return scratch[:end].tobytes().decode(), bitfinex_checksum(*book, scratch.ctypes.data)
+    computed = bitfinex_checksum(*book, scratch.ctypes.data)
+    scratch[:] = 0
+    remembered = bitfinex_checksum(*book, scratch.ctypes.data)
+    assert remembered == computed and not scratch.any()
+    return int(computed)
 
 
 @given(st.binary(max_size=300), st.integers(0, 9))
 @settings(max_examples=200, deadline=None)
-def test_crc_is_zlibs_at_any_place(data: bytes, start: int) -> None:
+def test_the_register_is_zlibs_at_any_place(data: bytes, start: int) -> None:
     array = np.frombuffer(b"x" * start + data + b"tail", np.uint8).copy()
     begin = array.ctypes.data + start
-    assert crc32(begin, begin + len(data)) == zlib.crc32(data)
+    ones = np.uint64(0xFFFFFFFF)
+    assert register(ones, begin, begin + len(data)) ^ ones == zlib.crc32(data)
 
 
 number = st.one_of(
@@ -68,22 +77,21 @@ entries = st.lists(st.tuples(number, number, st.integers(1, 10**17)), max_size=3
 
 @given(entries, entries, st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_text_and_checksum_are_what_the_rule_says(bids: list[Entry], asks: list[Entry], orders: bool) -> None:
+def test_a_checksum_is_that_of_the_text_which_the_rule_says(bids: list[Entry], asks: list[Entry], orders: bool) -> None:
     rule = ChecksumRule.BITFINEX_ORDERS if orders else ChecksumRule.BITFINEX_PRICES
-    text = expected_text(bids, asks, orders)
-    crc = zlib.crc32(text.encode())
-    assert checksum(bids, asks, rule) == (text, crc - (1 << 32) if crc >= 1 << 31 else crc)
+    assert checksum(bids, asks, rule) == signed(expected_text(bids, asks, orders))
 
 
-def test_the_longest_text_fits_its_buffer() -> None:
+def test_the_longest_text_of_an_entry_fits_its_tables() -> None:
     entry = ("0.000000" + "9" * 15 + "1", "0.0000" + "9" * 17 + "1", 10**18 - 1)
-    text, _ = checksum([entry] * 30, [entry] * 30, ChecksumRule.BITFINEX_PRICES)
-    assert text == expected_text([entry] * 30, [entry] * 30, False)
-    assert len(text) + 56 <= SCRATCH_BYTES
+    assert checksum([entry] * 30, [entry] * 30, ChecksumRule.BITFINEX_PRICES) == signed(
+        expected_text([entry] * 30, [entry] * 30, False)
+    )
+    assert 2 * len("0." + "0" * MAX_SCALE) + len(":-:") <= LONGEST
 
 
 def test_an_empty_book_has_the_checksum_of_no_text() -> None:
-    assert checksum([], [], ChecksumRule.BITFINEX_PRICES) == ("", 0)
+    assert checksum([], [], ChecksumRule.BITFINEX_PRICES) == 0
 
 
 def test_only_the_first_25_entries_of_a_side_count() -> None:
@@ -110,4 +118,4 @@ def test_a_published_book_has_its_published_checksum(bids: str, asks: str, expec
         words = side.split()
         return [(words[k], words[k + 1], 1) for k in range(0, len(words), 2)]
 
-    assert checksum(read(bids), read(asks), ChecksumRule.BITFINEX_PRICES)[1] == expected
+    assert checksum(read(bids), read(asks), ChecksumRule.BITFINEX_PRICES) == expected

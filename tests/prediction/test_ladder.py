@@ -57,7 +57,7 @@ def test_an_answer_names_its_bundle_and_its_tier(made: Bundle) -> None:
     features, valid = inputs()
     valid[2] = 0
     reply = Ladder(PredictionSettings(), made).predict(features, valid)
-    assert (reply.bundle, reply.tier, reply.failed) == (made.hash, "numpy", {})
+    assert (reply.bundle, reply.tier, reply.failed) == (made.hash, "compiled", {})
     assert reply.valid.tolist() == [1, 1, 0, 1]
     assert (reply.outputs.shape, reply.outputs.dtype, reply.outputs.flags.c_contiguous) == ((4, 2, 4), np.float32, True)
     assert np.isnan(reply.outputs[2]).all()
@@ -119,4 +119,4 @@ def test_the_same_inputs_give_the_same_bits(made: Bundle, tmp_path: Path) -> Non
 
 def test_no_instruments_is_an_empty_answer(made: Bundle) -> None:
     reply = Ladder(PredictionSettings(), made).predict(*inputs(0))
-    assert (reply.tier, reply.outputs.shape) == ("numpy", (0, 2, 4))
+    assert (reply.tier, reply.outputs.shape) == ("compiled", (0, 2, 4))

@@ -11,7 +11,7 @@ import numpy as np
 from data_controller.actions import Action, Alert, Latch, Open, Predict, Reconnect, Send, Submit, Tell
 from data_controller.engine.clock import Clock
 from data_controller.engine.histograms import LatencyHistogram
-from data_controller.engine.latency import FrameTimes
+from data_controller.engine.latency import FrameTimes, Steps
 from data_controller.errors import JournalError
 from data_controller.journal.recorder import Recorder
 from data_controller.killswitch.latch import Latch as LatchFile
@@ -19,8 +19,6 @@ from data_controller.pipeline.pipeline import Pipeline
 from data_controller.prediction.ladder import NONE, Ladder, Reply
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
-_FRAME = int(Kind.FRAME)
-_FEW = 16
 _encode_answer = msgspec.msgpack.Encoder().encode
 _encode_command = msgspec.json.Encoder().encode
 
@@ -82,7 +80,6 @@ class Core:
         self.ladder = ladder
         self.latch = latch
         self.network: Network = Silent()
-        self.frame_times = frame_times
         self.broken = False  # a step raised
         self.answered: Reply | None = None  # the ladder's last
         self._tell = tell
@@ -99,15 +96,26 @@ class Core:
         self._ticks = 0
         self._answered_ns = 0
         self.live = False  # latencies count, and slices are left to the loop
-        self.wire_to_decision = LatencyHistogram()
+        self._steps = Steps(frame_times)
         self.tick_to_decision = LatencyHistogram()
         self.prediction = LatencyHistogram()
-        self.step_time = LatencyHistogram()
         self.slice_time = LatencyHistogram()
         self.predictions_failed = 0  # that no tier answered, one an instrument
         self.orders_held = 0  # submitted, waiting for the journal
         self.orders_left = 0
         self.orders_stopped = 0  # by the latch or a dead journal
+
+    @property
+    def wire_to_decision(self) -> LatencyHistogram:
+        """From a frame's arrival to the end of the step that held it, live."""
+        self._note_steps()
+        return self._steps.wire_to_decision
+
+    @property
+    def step_time(self) -> LatencyHistogram:
+        """Of the steps that held records, live."""
+        self._note_steps()
+        return self._steps.step_time
 
     def go_on_from(self, before: Core) -> None:
         """Add to the figures of an earlier core instead of beginning at none."""
@@ -173,6 +181,7 @@ class Core:
         try:
             if not self.broken:
                 self._consume()
+                self._note_steps()  # while the arena still holds what the steps were about
         except Exception as error:
             self._break(error)
         self.wake()
@@ -208,29 +217,23 @@ class Core:
 
     def _measure(self, lo: int, hi: int, started_ns: int) -> None:
         ended_ns = self.clock.monotonic_ns()
-        batch = self._batch
-        self.step_time.record(ended_ns - started_ns)
-        if hi - lo <= _FEW:  # one by one is cheaper than numpy's overhead
-            record, kinds = self.wire_to_decision.record, batch.kind[lo:hi].tolist()
-            ended = self.clock.of_monotonic(ended_ns)
-            for kind, recv_ns in zip(kinds, batch.recv_ns[lo:hi].tolist(), strict=True):
-                if kind == _FRAME:
-                    record(ended - recv_ns)
-        else:
-            taken = batch.recv_ns[lo:hi][batch.kind[lo:hi] == _FRAME]
-            self.wire_to_decision.record_many(self.clock.of_monotonic(ended_ns) - taken)
-        if self.frame_times is not None:
-            frames = batch.kind[lo:hi] == _FRAME
-            wire = self.pipeline.wire_numbers(lo, hi)[frames]
-            self.frame_times.add(batch.conn[lo:hi][frames], wire, ended_ns)
-        counters = self.pipeline.counters
-        if counters["ticks"] != self._ticks:
-            self._ticks = counters["ticks"]
+        steps = self._steps
+        if steps.add(lo, hi, started_ns, ended_ns, self.clock.of_monotonic(ended_ns)):
+            self._note_steps()
+        pipeline = self.pipeline
+        ticks = pipeline.counters["ticks"]
+        if ticks != self._ticks:
+            self._ticks = ticks
             self._tick_started_ns = started_ns
-        if self.pipeline.answered_tick_ns != self._answered_ns:
-            self._answered_ns = self.pipeline.answered_tick_ns
+        if pipeline.answered_tick_ns != self._answered_ns:
+            self._answered_ns = pipeline.answered_tick_ns
             if self._tick_started_ns:
                 self.tick_to_decision.record(ended_ns - self._tick_started_ns)
+
+    def _note_steps(self) -> None:
+        """Put the noted steps into their histograms; before the arena that they read is exchanged."""
+        if self._steps.noted:
+            self._steps.fold(self._batch, self.pipeline.wire_numbers)
 
     # actions out
 

@@ -37,6 +37,7 @@ class LatencyHistogram:
 
     def __init__(self) -> None:
         self.counts: NDArray[np.int64] = np.zeros(len(_BOUNDS) + 1, np.int64)
+        self._cells = self.counts.data  # an item costs a third of the array's
         self.sum_ns = 0
         self.max_ns = 0
 
@@ -48,7 +49,7 @@ class LatencyHistogram:
     def record(self, ns: int) -> None:
         """Record one duration; below zero counts as zero."""
         ns = ns if ns > 0 else 0
-        self.counts[bisect_left(_BOUNDS, ns)] += 1
+        self._cells[bisect_left(_BOUNDS, ns)] += 1
         self.sum_ns += ns
         if ns > self.max_ns:
             self.max_ns = ns

@@ -28,6 +28,7 @@ from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
 from data_controller.engine.prehistory import Chunk, PreHistory
+from data_controller.engine.provenance import code_version, environment_hash
 from data_controller.engine.setup import configure_live
 from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
@@ -38,7 +39,6 @@ from data_controller.errors import ConfigError, ControlError, DataControllerErro
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.journal.recorder import Recorder
 from data_controller.journal.recovery import recover
-from data_controller.kernels import sources_hash
 from data_controller.killswitch.latch import Latch, prepare
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Command, Kind, Start
@@ -128,6 +128,7 @@ class LiveEngine:
         self._emit({"event": "compiling"})
         await asyncio.to_thread(ensure_compiled)
         warm_up()
+        self._code = await asyncio.to_thread(code_version)
         journal_dir = self.state_dir / "journal"
         recovered = recover(journal_dir)
         for note in recovered.notes:
@@ -171,7 +172,7 @@ class LiveEngine:
             run=recovered.run,
             info={
                 "version": __version__,
-                "code": sources_hash()[:16],
+                "code": self._code.partition("+")[2],
                 "config": config.hash[:16],
                 "python": platform.python_version(),
             },
@@ -215,8 +216,8 @@ class LiveEngine:
         latch = self.latch.read()
         start = Start(
             run=self._run_number,
-            code=f"{__version__}+{sources_hash()[:16]}",
-            lock="",
+            code=self._code,
+            lock=await asyncio.to_thread(environment_hash),
             platform=f"{sys.platform}-{platform.machine()}-{platform.python_version()}",
             config=self.config.effective(),
             instruments=[],

@@ -11,13 +11,18 @@ from data_controller.market.tables import Tables
 
 
 class Rows:
-    """A bounded buffer of EVENT rows that a decoder appends to: `array[:stop]` is what waits to be applied."""
+    """A bounded buffer of EVENT rows: a decoder appends at `stop`, `array[start:stop]` waits to be applied."""
 
     def __init__(self, capacity: int = 1 << 16) -> None:
         from data_controller.market.rows import EVENT
 
         self.array: NDArray[np.void] = np.zeros(capacity, EVENT)
+        self.start = 0
         self.stop = 0
+
+    def clear(self) -> None:
+        """Begin anew at the front; what was there has been applied and is needed no more."""
+        self.start = self.stop = 0
 
 
 class RecordBatch(Protocol):
@@ -35,7 +40,7 @@ class Decoder(Protocol):
     """Frames of one venue in, rows out; depends on received bytes (and their order) alone."""
 
     tables: Tables
-    wire_seq: NDArray[np.int64]  # [at least the batch] the venue's own number of each record last decoded, 0 none
+    wire_seq: NDArray[np.int64]  # [at least the batch] the venue's own number of each record of the batch, 0 none
     side_rows: dict[
         str, list[dict[str, Any]]
     ]  # table -> rows off the hot path: tickers, candles, quarantine; drained by the caller

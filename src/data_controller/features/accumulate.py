@@ -70,7 +70,7 @@ def on_book(
     recv_ns: int,
     params: NDArray[np.void],
 ) -> None:
-    """Take in book `b` of instrument `i` after the LAST row of a message that changed it.
+    """Take in book `b` of instrument `i` after the LAST row of a message that changed it; of every such message.
 
     Order flow is Cont, Kukanov, Stoikov 2014 at each level: both sides are compared with the book as last seen. A
     book that is not usable, one-sided or crossed is no market: that time is gap.
@@ -89,9 +89,10 @@ def on_book(
     n = params[0].levels
     changed = fresh
     moved = fresh or levels[book.bid0].price != a.bid_price[0] or levels[book.ask0].price != a.ask_price[0]
-    k = book.bid0
-    stop = k + book.n_bid
-    for m in range(n):
+    first = 0 if fresh else min(n, book.touched_bid)  # better levels are as last seen
+    k = book.bid0 + first
+    stop = book.bid0 + book.n_bid
+    for m in range(first, n):
         price = -np.inf
         size = 0.0
         if k < stop:
@@ -114,9 +115,10 @@ def on_book(
                 sums[OFI + m] += flow
             a.bid_price[m] = price
             a.bid_size[m] = size
-    k = book.ask0
-    stop = k + book.n_ask
-    for m in range(n):
+    first = 0 if fresh else min(n, book.touched_ask)
+    k = book.ask0 + first
+    stop = book.ask0 + book.n_ask
+    for m in range(first, n):
         price = np.inf
         size = 0.0
         if k < stop:

@@ -21,57 +21,56 @@ from data_controller.features.layout import (
     STEPS,
     TRADES_VALID_NS,
 )
-from data_controller.kernels import kernel
+from data_controller.kernels import brief_kernel, kernel
 
 
-@kernel
-def close_all(
+@brief_kernel
+def end_second(
     acc: NDArray[np.void],
+    closed: NDArray[np.void],
     bins: NDArray[np.void],
-    hist: NDArray[np.void],
     second: int,
     books: NDArray[np.void],
     primary: NDArray[np.int32],
     levels: NDArray[np.void],
     params: NDArray[np.void],
 ) -> None:
-    """Close `second` for all instruments; `primary[i]` is the row of instrument i's primary book, -1 none."""
-    for i in range(primary.shape[0]):
-        close_second(acc, bins, hist, i, second, books, primary[i], levels, params)
+    """End `second`, which ends at (second + 1) x 1e9 ns, for all instruments, and open the next.
 
-
-@kernel
-def close_second(
-    acc: NDArray[np.void],
-    bins: NDArray[np.void],
-    hist: NDArray[np.void],
-    i: int,
-    second: int,
-    books: NDArray[np.void],
-    b: int,
-    levels: NDArray[np.void],
-    params: NDArray[np.void],
-) -> None:
-    """Close `second` of instrument `i`, which ends at (second + 1) x 1e9 ns, and open the next.
-
-    The book as last seen is carried to the end. Seconds close in ascending order; one that is closed already is left
-    alone, and seconds that were skipped become bins that know nothing. `b` is the primary book, -1 none.
+    The books as last seen are carried to the end; what the second gathered is copied to `closed`, for `store`, which
+    must have run before the next second ends. Seconds end in ascending order; one that is stored already is left alone.
+    `primary[i]` is the row of instrument i's primary book, -1 none.
     """
-    ring = bins[i]
-    if ring.newest != 0 and second <= ring.newest:
-        return
-    if ring.newest == 0 or second - ring.newest > ring.log_mid.shape[0]:
-        ring.first = second
-    else:
-        for skipped in range(ring.newest + 1, second):
-            _forget_book(bins, i, skipped)
-            _forget_spread(hist, i, skipped)
-            ring.sums[:, skipped & (ring.log_mid.shape[0] - 1)] = 0.0
-            _advance(bins, i, skipped)
-    _close_open(acc, i, second, books, b, levels, params)
-    _store(acc, bins, hist, i, second)
-    _advance(bins, i, second)
-    _open_next(acc, i)
+    for i in range(primary.shape[0]):
+        if bins[i].newest != 0 and second <= bins[i].newest:
+            continue
+        _close_open(acc, i, second, books, primary[i], levels, params)
+        closed[i] = acc[i]
+        _open_next(acc, i)
+
+
+@brief_kernel
+def store(
+    closed: NDArray[np.void], bins: NDArray[np.void], hist: NDArray[np.void], first: int, stop: int, second: int
+) -> None:
+    """Make what `end_second` left of `second` the newest bin of instruments first..stop - 1.
+
+    Seconds that were skipped become bins that know nothing.
+    """
+    for i in range(first, stop):
+        ring = bins[i]
+        if ring.newest != 0 and second <= ring.newest:
+            continue
+        if ring.newest == 0 or second - ring.newest > ring.log_mid.shape[0]:
+            ring.first = second
+        else:
+            for skipped in range(ring.newest + 1, second):
+                _forget_book(bins, i, skipped)
+                _forget_spread(hist, i, skipped)
+                ring.sums[:, skipped & (ring.log_mid.shape[0] - 1)] = 0.0
+                _advance(bins, i, skipped)
+        _store(closed, bins, hist, i, second)
+        _advance(bins, i, second)
 
 
 @kernel

@@ -38,7 +38,7 @@ from data_controller.features.windows import (
     window_pair,
     window_sum,
 )
-from data_controller.kernels import kernel
+from data_controller.kernels import brief_kernel, kernel
 
 _R_5, _R_60, _R_300, _R_900 = column("r_5"), column("r_60"), column("r_300"), column("r_900")
 _VWAP_DISTANCE_300 = column("vwap_distance_300")
@@ -65,7 +65,7 @@ _W_60, _W_900 = WINDOWS_S.index(60), WINDOWS_S.index(900)
 _DAY_S = 86_400
 
 
-@kernel
+@brief_kernel
 def compute_all(
     bins: NDArray[np.void],
     hist: NDArray[np.void],

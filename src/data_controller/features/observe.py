@@ -6,23 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.features.layout import BAND_NARROW_BPS, BAND_WIDE_BPS
-from data_controller.kernels import kernel
+from data_controller.kernels import brief_kernel, kernel
 
 _NS_PER_MS = 1e6
 
 
-@kernel
+@brief_kernel
 def observe_all(
     obs: NDArray[np.void],
     books: NDArray[np.void],
     primary: NDArray[np.int32],
     levels: NDArray[np.void],
     acc: NDArray[np.void],
+    first: int,
+    stop: int,
     now_ns: int,
     params: NDArray[np.void],
 ) -> None:
-    """`observe` for all instruments."""
-    for i in range(primary.shape[0]):
+    """`observe` for instruments first..stop - 1."""
+    for i in range(first, stop):
         observe(obs, i, books, primary[i], levels, acc, now_ns, params)
 
 

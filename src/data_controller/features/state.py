@@ -17,6 +17,7 @@ class FeatureState:
     """Accumulators, rings and the tick's output for a growing number of instruments; row i is instrument i."""
 
     acc: NDArray[np.void]  # [instruments] layout.ACC
+    closed: NDArray[np.void]  # [instruments] layout.ACC, as the last second left it
     bins: NDArray[np.void]  # [instruments] layout.bins_dtype
     hist: NDArray[np.void]  # [instruments] layout.HIST
     obs: NDArray[np.void]  # [instruments] layout.obs_dtype
@@ -34,6 +35,7 @@ class FeatureState:
 
     def _allocate(self, n: int) -> None:
         self.acc = _touched(n, layout.ACC)
+        self.closed = _touched(n, layout.ACC)
         self.bins = _touched(n, self._bins_dtype)
         self.hist = _touched(n, layout.HIST)
         self.obs = _touched(n, self._obs_dtype)
@@ -81,7 +83,7 @@ class FeatureState:
         return sum(array.nbytes for array in self._arrays())
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
-        return self.acc, self.bins, self.hist, self.obs, self.values, self.valid
+        return self.acc, self.closed, self.bins, self.hist, self.obs, self.values, self.valid
 
 
 def _touched(n: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:

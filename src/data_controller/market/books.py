@@ -216,7 +216,15 @@ def write_entry(level: Any, row: Any, price: Any, size: Any) -> None:
     level.price_scale = row.price_scale
     level.size_scale = row.size_scale
     level.flags = row.flags & 24
-    level.zero = 0
+    level.text_bytes = 0
+
+
+@kernel
+def untouched(book: Any) -> None:
+    """A message begins: as yet it has touched no level of an L2 book; of an L3 book nobody keeps count."""
+    first = book.capacity if book.depth == 2 else 0
+    book.touched_bid = first
+    book.touched_ask = first
 
 
 @kernel
@@ -227,6 +235,10 @@ def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
     n = book.n_bid if side > 0 else book.n_ask
     at = price_rank(levels, first, n, side, price)
     known = at < n and level_at(levels, first + at).price == price
+    if side > 0:
+        book.touched_bid = min(book.touched_bid, at)
+    else:
+        book.touched_ask = min(book.touched_ask, at)
     if row.size == 0:
         if known:
             remove_entry(book, levels, side, at)

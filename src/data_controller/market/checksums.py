@@ -1,4 +1,9 @@
-"""CRC-32 of books in the venues' own text: Bitfinex price and raw order books."""
+"""CRC-32 of books in the venues' own text: Bitfinex price and raw order books.
+
+A checksum covers the text of 50 entries, of which few change between two checksums. A CRC is linear, so each LEVEL
+keeps the register that its own text alone leaves behind, and a book's register is folded from those: moved on by the
+length of the next text, then exclusive-or'ed with its register (M. Adler's `crc32_combine`, with a table a length).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +24,12 @@ ENTRIES = 25
 _PRICE_EXPONENT = int(Flag.PRICE_EXPONENT)
 _SIZE_EXPONENT = int(Flag.SIZE_EXPONENT)
 _ORDERS = int(ChecksumRule.BITFINEX_ORDERS)
-_LONGEST = 32
+_COLON = 58
+LONGEST = 55
+"""No entry's text is longer: two numbers of 25 bytes, a sign and two colons."""
 
-SCRATCH_BYTES = 4 * ENTRIES * _LONGEST + TEXT_SPACE
-"""Size of the buffer that `bitfinex_text` needs: the longest text and the slack of its 8-byte stores."""
+SCRATCH_BYTES = LONGEST + TEXT_SPACE
+"""Size of the buffer for an entry's text: the longest and the slack of its 8-byte stores."""
 
 
 def _tables() -> NDArray[np.uint32]:
@@ -39,15 +46,28 @@ def _tables() -> NDArray[np.uint32]:
     return tables
 
 
+def _moves(table: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """[length, byte of the register, its value]: what that byte becomes behind `length` zero bytes."""
+    moves = np.zeros((LONGEST + 1, 4, 256), np.uint32)
+    moves[0] = np.arange(256, dtype=np.uint32) << (np.arange(4, dtype=np.uint32) * np.uint32(8))[:, None]
+    for length in range(1, LONGEST + 1):
+        before = moves[length - 1]
+        moves[length] = before >> np.uint32(8) ^ table[before & np.uint32(0xFF)]
+    return moves
+
+
 _T = _tables().reshape(-1)
+_MOVES = _moves(_T[:256]).reshape(-1)
+_BY_TOP = np.argsort(_T[:256] >> np.uint32(24)).astype(np.uint32)
+"""Index into the first table by the top byte of its value: each occurs once."""
 _FF = np.uint64(0xFF)
+_ONES = np.uint64(0xFFFFFFFF)
 _level_at = record_at(LEVEL)
 
 
 @kernel
-def crc32(p: Any, end: Any) -> Any:
-    """CRC-32 (IEEE 802.3) of the bytes between addresses `p` and `end`, unsigned, as an int64."""
-    crc = np.uint64(0xFFFFFFFF)
+def register(crc: Any, p: Any, end: Any) -> Any:
+    """The CRC-32 (IEEE 802.3) register `crc`, uint64, behind the bytes between addresses `p` and `end`."""
     while p + 16 <= end:
         a = load_word(p) ^ crc
         b = load_word(p + 8)
@@ -73,7 +93,7 @@ def crc32(p: Any, end: Any) -> Any:
     while p < end:
         crc = (crc >> np.uint64(8)) ^ np.uint64(_T[(crc ^ np.uint64(load_byte(p))) & _FF])
         p += 1
-    return np.int64(crc ^ np.uint64(0xFFFFFFFF))
+    return crc
 
 
 @kernel
@@ -92,25 +112,50 @@ def _write_entry(p: Any, level: Any, orders: Any, ask: Any) -> Any:
 
 
 @kernel
-def bitfinex_text(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, start: Any) -> Any:
-    """Write the text that Bitfinex's checksum covers at address `start`; returns the address behind it.
+def _remember_text(level: Any, orders: Any, ask: Any, scratch: Any) -> None:
+    """Set length and register of a LEVEL's own text."""
+    end = _write_entry(scratch, level, orders, ask)
+    level.text_bytes = end - scratch
+    level.text_crc = register(np.uint64(0), scratch, end)
 
-    For each of the first 25 entries: the bid's price (or order id) and amount, then the ask's with its amount
-    negative, joined by colons; a side that has run out is skipped. `levels` is the address of the LEVELs, and
-    SCRATCH_BYTES from `start` on may be written.
-    """
-    orders = rule == _ORDERS
-    p = start
-    for i in range(ENTRIES):
-        if i < n_bid:
-            p = _write_entry(p, _level_at(levels, bid0 + i), orders, False)
-        if i < n_ask:
-            p = _write_entry(p, _level_at(levels, ask0 + i), orders, True)
-    return p - 1 if p > start else p
+
+@kernel
+def _behind(crc: Any, level: Any) -> Any:
+    """The register `crc` behind the text of `level`."""
+    row = np.uint64(level.text_bytes) << np.uint64(10)
+    return np.uint64(
+        _MOVES[row + (crc & _FF)]
+        ^ _MOVES[row + np.uint64(256) + (crc >> np.uint64(8) & _FF)]
+        ^ _MOVES[row + np.uint64(512) + (crc >> np.uint64(16) & _FF)]
+        ^ _MOVES[row + np.uint64(768) + (crc >> np.uint64(24))]
+        ^ level.text_crc
+    )
 
 
 @kernel
 def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
-    """The signed 32-bit checksum that Bitfinex sends for a book; `scratch` is the address of SCRATCH_BYTES."""
-    crc = crc32(scratch, bitfinex_text(rule, levels, bid0, n_bid, ask0, n_ask, scratch))
-    return crc - 0x100000000 if crc >= 0x80000000 else crc
+    """The signed 32-bit checksum that Bitfinex sends for a book.
+
+    Its text: for each of the first 25 entries the bid's price (or order id) and amount, then the ask's with its amount
+    negative, joined by colons; a side that has run out is skipped. `levels` is the address of the LEVELs, whose
+    `text_bytes` and `text_crc` are filled in where they are not known; SCRATCH_BYTES from `scratch` on may be written.
+    """
+    orders = rule == _ORDERS
+    crc = _ONES
+    for i in range(min(ENTRIES, max(n_bid, n_ask))):
+        if i < n_bid:
+            level = _level_at(levels, bid0 + i)
+            if level.text_bytes == 0:
+                _remember_text(level, orders, False, scratch)
+            crc = _behind(crc, level)
+        if i < n_ask:
+            level = _level_at(levels, ask0 + i)
+            if level.text_bytes == 0:
+                _remember_text(level, orders, True, scratch)
+            crc = _behind(crc, level)
+    if n_bid + n_ask > 0:
+        # Every entry's text ends in a colon, the book's does not: one step back.
+        at = np.uint64(_BY_TOP[crc >> np.uint64(24)])
+        crc = ((crc ^ np.uint64(_T[at])) << np.uint64(8)) | (at ^ np.uint64(_COLON))
+    crc ^= _ONES
+    return np.int64(crc) - (0x100000000 if crc >= np.uint64(0x80000000) else 0)

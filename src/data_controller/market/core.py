@@ -8,7 +8,7 @@ import numpy as np
 
 from data_controller.kernels import kernel
 from data_controller.market._words import address_of
-from data_controller.market.books import cancel_order, clear_index, level_at, set_level, set_order
+from data_controller.market.books import cancel_order, clear_index, level_at, set_level, set_order, untouched
 from data_controller.market.checksums import bitfinex_checksum
 from data_controller.market.layout import BrokenBy, ChecksumRule, Proof
 from data_controller.market.numbers import to_float
@@ -110,6 +110,9 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
         break_book(book, _BY_INEXACT, row.recv_ns)
         return BROKE
     book.events += 1
+    if book.message_open == 0:
+        book.message_open = 1
+        untouched(book)
     kind = row.kind
     fits = True
     if kind == _CANCEL:
@@ -134,6 +137,7 @@ def _message_end(row: Any, book: Any, levels: Any) -> Any:
     """After the last row of a message: proof of a snapshot, age of unproved changes, crossing."""
     now = row.recv_ns
     book.updated_ns = now
+    book.message_open = 0
     if row.flags & _SNAPSHOT:
         snapshot_complete(book)
     if book.unproved_since_ns == 0:

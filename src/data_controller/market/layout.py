@@ -20,8 +20,9 @@ LEVEL = np.dtype(
         ("ref", "<i8"),  # number of orders (L2) or order id (L3)
         ("price_scale", "<i1"),
         ("size_scale", "<i1"),
-        ("flags", "<u2"),  # rows.Flag: the EXPONENT bits, for text as on the wire
-        ("zero", "<u4"),  # padding, always 0: levels are hashed as they lie
+        ("flags", "u1"),  # rows.Flag: the EXPONENT bits, for text as on the wire
+        ("text_bytes", "u1"),  # length of its text in the venue's checksum, 0: not looked at yet
+        ("text_crc", "<u4"),  # and the CRC register that it leaves
     ]
 )
 assert LEVEL.itemsize == 48
@@ -52,6 +53,9 @@ BOOK = np.dtype(
         ("snapshot_ns", "<i8"),  # arrival of the last snapshot, 0 none
         ("crossed_since_ns", "<i8"),  # first message of an unbroken run that left bid >= ask, 0 none
         ("broken_ns", "<i8"),  # when `proof` became BROKEN, 0 while it is not
+        ("message_open", "<i8"),  # 1: the last row was not the last of its message
+        ("touched_bid", "<i4"),  # L2: no better bid than this one was touched by the message; L3: 0
+        ("touched_ask", "<i4"),
         ("accept", "<i8"),  # bit 1 << Proof: proofs that the config acts on; `usable` follows from it
         # counters, monotone
         ("events", "<i8"),

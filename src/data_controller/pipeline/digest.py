@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BUFFER_BYTES = 1 << 16
+_LARGE_BYTES = 1 << 15
+"""Pieces from here on are hashed where they lie."""
 
 
 class Digest:
@@ -19,25 +21,25 @@ class Digest:
     def __init__(self) -> None:
         self.rows = 0
         self._sha = hashlib.sha256()
-        self._buffer = np.zeros(_BUFFER_BYTES, np.uint8)
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._filled = 0
 
     def add(self, array: NDArray[Any], rows: int) -> None:
         """Append the bytes of C-contiguous `array` as `rows` rows."""
-        self.add_bytes(array.reshape(-1).view(np.uint8), rows)
+        self.add_bytes(array.reshape(-1).view(np.uint8).data, rows)
 
-    def add_bytes(self, array: NDArray[np.uint8], rows: int) -> None:
+    def add_bytes(self, data: memoryview, rows: int) -> None:
         """Append bytes [n] as `rows` rows."""
         self.rows += rows
-        size = len(array)
+        size = len(data)
         filled = self._filled
-        if filled + size > _BUFFER_BYTES:
+        if filled + size > _BUFFER_BYTES or size >= _LARGE_BYTES:
             self._flush()
             filled = 0
-            if size > _BUFFER_BYTES:
-                self._sha.update(array.data)
+            if size >= _LARGE_BYTES:
+                self._sha.update(data)
                 return
-        self._buffer[filled : filled + size] = array
+        self._buffer[filled : filled + size] = data
         self._filled = filled + size
 
     def add_int(self, value: int) -> None:
@@ -51,7 +53,7 @@ class Digest:
 
     def _flush(self) -> None:
         if self._filled:
-            self._sha.update(self._buffer[: self._filled].data)
+            self._sha.update(self._buffer[: self._filled])
             self._filled = 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
-from data_controller.kernels import kernel
+from data_controller.kernels import brief_kernel, kernel
 from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, PROVED, TRADE, apply_row
 from data_controller.market.rows import Flag
 from data_controller.trading.watch import touched
@@ -33,7 +33,7 @@ STOP_BROKE = 2  # the row broke its channel's book
 STOP_WATCH = 3  # a stop or a take-profit of the row's instrument was touched
 
 
-@kernel
+@brief_kernel
 def run(
     rows: NDArray[np.void],
     lo: int,
@@ -76,7 +76,7 @@ def run(
     return hi, DONE, 0
 
 
-@kernel
+@brief_kernel
 def first_later(recv_ns: NDArray[np.int64], lo: int, hi: int, at_ns: int) -> int:
     """Index of the first record in `lo..hi` that arrived later than `at_ns`, `hi` where none did."""
     while lo < hi:
@@ -89,12 +89,31 @@ def first_later(recv_ns: NDArray[np.int64], lo: int, hi: int, at_ns: int) -> int
 
 
 @kernel
-def copy_books(
-    books: NDArray[np.void], levels: NDArray[np.void], head: NDArray[np.int64], out: NDArray[np.void]
-) -> int:
-    """Copy every book's proof to `head` [channels, 4] and its levels, bids then asks, to `out`; returns levels copied.
+def _copy_level(level: Any, out: Any) -> None:
+    out.price = level.price
+    out.size = level.size
+    out.price_digits = level.price_digits
+    out.size_digits = level.size_digits
+    out.ref = level.ref
+    out.price_scale = level.price_scale
+    out.size_scale = level.size_scale
+    out.flags = level.flags
+    out.text_bytes = 0
+    out.text_crc = 0
 
-    `out` must hold the sum of all levels.
+
+@brief_kernel
+def copy_books(
+    books: NDArray[np.void],
+    levels: NDArray[np.void],
+    head: NDArray[np.int64],
+    copies: NDArray[np.void],
+    out: NDArray[np.void],
+) -> int:
+    """Copy every book to `copies` [channels] with its levels, bids then asks, in `out`; returns levels copied.
+
+    `out` must hold the sum of all levels. What a checksum remembers of a level is no part of the book: it is 0. `head`
+    [channels, 4] gets each book's proof, what proved it, and how many bids and asks it has.
     """
     n = 0
     for b in range(books.shape[0]):
@@ -102,20 +121,23 @@ def copy_books(
         head[b, 1] = books[b].proof_by
         head[b, 2] = 0
         head[b, 3] = 0
+        copies[b] = books[b]
         if books[b].depth == 0:
             continue
+        copies[b].bid0 = n
+        copies[b].ask0 = n + books[b].n_bid
         head[b, 2] = books[b].n_bid
         head[b, 3] = books[b].n_ask
         for i in range(books[b].n_bid):
-            out[n] = levels[books[b].bid0 + i]
+            _copy_level(levels[books[b].bid0 + i], out[n])
             n += 1
         for i in range(books[b].n_ask):
-            out[n] = levels[books[b].ask0 + i]
+            _copy_level(levels[books[b].ask0 + i], out[n])
             n += 1
     return n
 
 
-@kernel
+@brief_kernel
 def first_row_later(rows: NDArray[np.void], lo: int, hi: int, at_ns: int) -> int:
     """Index of the first row in `lo..hi` that arrived later than `at_ns`, `hi` where none did."""
     while lo < hi:

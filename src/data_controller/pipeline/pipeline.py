@@ -37,6 +37,9 @@ CONNECTIONS_PER_VENUE = 256
 MAX_SILENCE_NS = 6 * 3600 * SECOND_NS
 """After a longer hole in the records the grid starts anew: no window reaches across it."""
 
+ROWS_GATHERED = 1024
+"""Applied rows that stay where they were decoded until they are hashed in one go: nothing is copied for the digest."""
+
 COUNTERS = (
     "frames",
     "events",
@@ -78,10 +81,10 @@ class Pipeline:
     def __init__(self, configure: Callable[[Start], Setup], recompute: Recompute | None = None) -> None:
         self._configure = configure
         self._recompute = recompute
-        self.digests = Digests()
+        self._digests = Digests()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.rows = Rows()
-        self._row_bytes = self.rows.array.view(np.uint8)
+        self._row_bytes = self.rows.array.view(np.uint8).data
         self._run = run
         self.setup: Setup | None = None  # None until the first START
         self.tables = Tables()
@@ -106,19 +109,29 @@ class Pipeline:
         self._tick_begun_ns = 0
         self._past: dict[str, int] = {}
 
+    @property
+    def digests(self) -> Digests:
+        """The digests of everything so far."""
+        self._hash_rows()
+        return self._digests
+
     def advance(self, batch: Batch, lo: int, hi: int) -> list[Action]:
         """Consume records `lo..hi` of `batch` and return what is to be done, in order."""
         self._batch, self._hi = batch, hi
         while lo < hi:
             end = hi
-            if self._second_end_ns and batch.recv_ns[hi - 1] > self._second_end_ns:
+            if self._second_end_ns and batch.times[hi - 1] > self._second_end_ns:
                 end = first_later(batch.recv_ns, lo, hi, self._second_end_ns)
-                if end == lo and batch.kind[lo] == _START:
+                if end == lo and batch.kinds[lo] == _START:
                     end = lo + 1  # nobody was there between the last record and this one: no time passed
                 elif end == lo:
-                    self._pass_time(int(batch.recv_ns[lo]))
+                    self._pass_time(batch.times[lo])
                     continue
-            lo = self._consume(batch, lo, end)
+            if batch.kinds[lo] == _FRAME:
+                lo = self._consume_frames(batch, lo, end)
+            else:
+                self._consume_other(batch, lo)
+                lo += 1
         return self._drain()
 
     def work(self) -> list[Action]:
@@ -160,25 +173,35 @@ class Pipeline:
 
     # records
 
-    def _consume(self, batch: Batch, lo: int, end: int) -> int:
-        kind = int(batch.kind[lo])
-        if kind == _FRAME:
-            venue = int(batch.conn[lo]) // CONNECTIONS_PER_VENUE
-            if not 0 <= venue < len(self.decoders):
+    def _consume_frames(self, batch: Batch, lo: int, end: int) -> int:
+        """Consume frames from `lo` on, as many as one decoder takes at once; returns the record behind them."""
+        venue = batch.conns[lo] // CONNECTIONS_PER_VENUE
+        if not 0 <= venue < len(self.decoders):
+            self.counters["bad_records"] += 1
+            return lo + 1
+        decoder, rows = self.decoders[venue], self.rows
+        after = decoder.decode(batch, lo, end, rows, self.last_recv_ns)
+        if after == lo:
+            if rows.stop == 0:  # no room is no reason: the connection is not open, as where its OPENED was lost
                 self.counters["bad_records"] += 1
                 return lo + 1
-            decoder = self.decoders[venue]
-            self.rows.stop = 0
-            after = decoder.decode(batch, lo, end, self.rows, self.last_recv_ns)
-            self.counters["frames"] += after - lo
-            self.now_ns = int(batch.recv_ns[after - 1])
-            if self.rows.stop:
-                self._apply()
-            if self.trader.next_due_ns < self.now_ns:
-                self._pass_time(self.now_ns)
-            self._tell_side_rows(decoder)
-            return after
-        self.now_ns = now_ns = int(batch.recv_ns[lo])
+            self._hash_rows()
+            return lo
+        self.counters["frames"] += after - lo
+        self.now_ns = now_ns = batch.times[after - 1]
+        if rows.stop > rows.start:
+            self._apply()
+        if self.trader.next_due_ns < now_ns:
+            self._pass_time(now_ns)
+        self._tell_side_rows(decoder)
+        if rows.stop >= ROWS_GATHERED:
+            self._hash_rows()
+        return after
+
+    def _consume_other(self, batch: Batch, lo: int) -> None:
+        """Consume record `lo`, which is no frame."""
+        kind = batch.kinds[lo]
+        self.now_ns = now_ns = batch.times[lo]
         if self.setup is not None and self.trader.next_due_ns < now_ns and kind != _START:
             self._pass_time(now_ns)
         self._seq = batch.first_seq + lo
@@ -192,10 +215,9 @@ class Pipeline:
             self._on_answer(_answer(batch.payload(lo)))
         elif kind in (_OPENED, _CLOSED):
             self._note_end(kind == _CLOSED and batch.payload(lo) in _ORDERLY)
-            self._on_connection(int(batch.conn[lo]), kind == _OPENED)
+            self._on_connection(batch.conns[lo], kind == _OPENED)
         elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
-        return lo + 1
 
     def _note_end(self, orderly: bool) -> None:
         """Remember how far books were proved when a run began to close its connections in order."""
@@ -220,7 +242,6 @@ class Pipeline:
             self.counters["bad_records"] += 1
             return
         self.last_recv_ns[conn] = self.now_ns
-        self.rows.stop = 0
         decoder = self.decoders[venue]
         (decoder.opened if opened else decoder.closed)(conn, self._seq, self.now_ns, self.rows)
         self._apply()
@@ -231,10 +252,10 @@ class Pipeline:
         """Run the decoded rows through books, features and watches."""
         if len(self.tables.channels) != self.routes.channels:
             self._grow()
-        array, hi = self.rows.array, self.rows.stop
-        self.digests.events.add_bytes(self._row_bytes[: hi * EVENT.itemsize], hi)
-        self.counters["events"] += hi
-        books, features, lo = self.books, self.features, 0
+        array, lo, hi = self.rows.array, self.rows.start, self.rows.stop
+        self.counters["events"] += hi - lo
+        self.rows.start = hi
+        books, features = self.books, self.features
         while lo < hi:
             end = hi
             due_ns = self.trader.next_due_ns
@@ -260,6 +281,13 @@ class Pipeline:
                 self._run = machine_code(run)
             if why:
                 self._stopped(array[lo - 1], why, detail)
+
+    def _hash_rows(self) -> None:
+        """Put the rows that were applied into their digest and begin the buffer anew."""
+        rows = self.rows
+        if rows.start:
+            self._digests.events.add_bytes(self._row_bytes[: rows.start * EVENT.itemsize], rows.start)
+        rows.clear()
 
     def _stopped(self, row: np.void, why: int, detail: int) -> None:
         """The loop came upon something that wants Python; `row` is applied."""
@@ -343,13 +371,13 @@ class Pipeline:
         if self._setup.record_only:
             return
         self._finish()
-        self.ticks.close_second(end_ns, self.books, self.routes.primary)
-        if end_ns // SECOND_NS % self._setup.features.grid_interval_s == 0:
+        tick = end_ns // SECOND_NS % self._setup.features.grid_interval_s == 0
+        if tick:
             self.counters["ticks"] += 1
             self.counters["feature_rows"] += len(self.routes.primary)
             self._tick_begun_ns = end_ns
-            self._work = self.ticks.begin(end_ns, self.books, self.routes.primary, self._actions)
-            self.pending = True
+        self._work = self.ticks.end_second(end_ns, self.books, self.routes.primary, self._actions, tick=tick)
+        self.pending = True
 
     def _finish(self) -> None:
         """Complete the pending tick at once: what follows would change what it reads."""
@@ -385,7 +413,7 @@ class Pipeline:
         self.features = FeatureState(len(tables.instruments), setup.features, setup.parameters)
         self.trader = Trader(setup.trading, setup.risk, len(tables.instruments), setup.horizons_s)
         self.trader.restore(start.restored.get("trader") or {}, self.now_ns)
-        self.ticks = Ticks(self.features, self.digests, setup.window)
+        self.ticks = Ticks(self.features, self._digests, setup.window)
         self.routes = Routes()
         self._proofs_at_end = None
         self.latched = str(start.restored.get("latch") or "")
@@ -465,7 +493,7 @@ class Pipeline:
                 shown, shown_valid = self._recompute(self.ticks.question)
         if shown.tobytes() != answer.outputs or shown_valid.tobytes() != answer.valid:
             self.counters["predictions_differ"] += 1
-        predictions = self.digests.predictions
+        predictions = self._digests.predictions
         predictions.add_int(answer.tick_ns)
         predictions.add(np.ascontiguousarray(shown), len(shown))
         predictions.add(np.ascontiguousarray(shown_valid), 0)
@@ -497,7 +525,7 @@ class Pipeline:
     ) -> None:
         """Digest and tell what was decided and filled; orders become actions."""
         fills = self.trader.fills()
-        decisions = self.digests.decisions
+        decisions = self._digests.decisions
         if len(rows):
             self.counters["decisions"] += len(rows)
             decisions.add(rows, len(rows))

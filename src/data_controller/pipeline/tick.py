@@ -1,4 +1,4 @@
-"""One grid tick: what is observed when it closes, and the work that follows in slices."""
+"""The end of a second: what is taken at once, and the work that follows in slices, a tick's features among it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.actions import Action, Predict, Tell
-from data_controller.features.closing import close_all
+from data_controller.features.closing import end_second, store
 from data_controller.features.compute import compute_all
 from data_controller.features.layout import SECOND_NS
 from data_controller.features.observe import observe_all
 from data_controller.features.state import FeatureState
 from data_controller.market.books import Books
-from data_controller.market.layout import LEVEL
+from data_controller.market.layout import BOOK, LEVEL
 from data_controller.pipeline.digest import Digests
 from data_controller.pipeline.loop import copy_books
 
+STORED_PER_SLICE = 25
 INSTRUMENTS_PER_SLICE = 4
 LEVELS_PER_SLICE = 2048
 
@@ -25,7 +26,7 @@ LEVELS_PER_SLICE = 2048
 class Ticks:
     """Closes seconds, takes what a tick needs from the live books, and computes the rest piece by piece.
 
-    Closed bins do not change and the books are copied, so the slices may come late without changing a bit.
+    What slices read was copied when the second ended, so they may come late without changing a bit.
     """
 
     def __init__(self, features: FeatureState, digests: Digests, window: int) -> None:
@@ -39,30 +40,45 @@ class Ticks:
         self._past_values = np.zeros((0, window, 0), np.float32)
         self._past_valid = np.zeros((0, window, 0), np.uint8)
         self._head = np.zeros((0, 4), np.int64)
-        self._levels: NDArray[np.void] = np.zeros(0, LEVEL)
+        self._books: NDArray[np.void] = np.zeros(0, BOOK)  # as the tick saw them, with
+        self._levels: NDArray[np.void] = np.zeros(0, LEVEL)  # theirs
 
-    def close_second(self, end_ns: int, books: Books, primary: NDArray[np.int32]) -> None:
-        """Close the second that ends at `end_ns` for every instrument."""
-        f = self.features
-        close_all(f.acc, f.bins, f.hist, end_ns // SECOND_NS - 1, books.books, primary, books.levels, f.params)
+    def end_second(
+        self, end_ns: int, books: Books, primary: NDArray[np.int32], actions: list[Action], *, tick: bool
+    ) -> Iterator[None]:
+        """End the second that ends at `end_ns`; returns the slices still to do, which append to `actions`.
 
-    def begin(self, tick_ns: int, books: Books, primary: NDArray[np.int32], actions: list[Action]) -> Iterator[None]:
-        """Observe the books as they stand at `tick_ns`; returns the slices still to do, which append to `actions`."""
+        A `tick` also takes the books as they stand and goes on to features, the question and the digests.
+        """
         f = self.features
-        observe_all(f.obs, books.books, primary, books.levels, f.acc, tick_ns, f.params)
-        if len(self._head) != len(books.books):
+        second = end_ns // SECOND_NS - 1
+        end_second(f.acc, f.closed, f.bins, second, books.books, primary, books.levels, f.params)
+        if not tick:
+            return self._store(len(primary), second)
+        if len(self._books) != len(books.books):
             self._head = np.zeros((len(books.books), 4), np.int64)
+            self._books = np.zeros(len(books.books), BOOK)
         most = int(books.books["n_bid"].sum() + books.books["n_ask"].sum())
         if len(self._levels) < most:
             self._levels = np.zeros(most + LEVELS_PER_SLICE, LEVEL)
-        held = copy_books(books.books, books.levels, self._head, self._levels)
-        return self._slices(tick_ns, len(primary), held, actions)
+        held = copy_books(books.books, books.levels, self._head, self._books, self._levels)
+        return self._slices(end_ns, primary, held, actions)
 
-    def _slices(self, tick_ns: int, instruments: int, held: int, actions: list[Action]) -> Iterator[None]:
+    def _store(self, instruments: int, second: int) -> Iterator[None]:
         f = self.features
-        second = tick_ns // SECOND_NS - 1
+        for first in range(0, instruments, STORED_PER_SLICE):
+            store(f.closed, f.bins, f.hist, first, min(first + STORED_PER_SLICE, instruments), second)
+            yield
+
+    def _slices(
+        self, tick_ns: int, primary: NDArray[np.int32], held: int, actions: list[Action]
+    ) -> Iterator[None]:
+        f = self.features
+        instruments, second = len(primary), tick_ns // SECOND_NS - 1
+        yield from self._store(instruments, second)
         for first in range(0, instruments, INSTRUMENTS_PER_SLICE):
             stop = min(first + INSTRUMENTS_PER_SLICE, instruments)
+            observe_all(f.obs, self._books, primary, self._levels, f.closed, first, stop, tick_ns, f.params)
             compute_all(f.bins, f.hist, f.obs, first, stop, second, f.params, f.values, f.valid)
             yield
         self.values, self.valid = f.values[:instruments].copy(), f.valid[:instruments].copy()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_controller.errors import BundleError
 from data_controller.prediction.bundle import GOLDEN_TOLERANCE, Bundle
+from data_controller.prediction.compiled import CompiledTier
 from data_controller.prediction.forward import OUTPUTS, linear, prepare
 from data_controller.prediction.settings import PredictionSettings
 
@@ -58,7 +59,7 @@ class NumpyTier:
         return outputs, usable.astype(np.uint8)
 
 
-_MAKERS: dict[str, Any] = {"numpy": NumpyTier}
+_MAKERS: dict[str, Any] = {"compiled": CompiledTier, "numpy": NumpyTier}
 
 
 class Ladder:

@@ -45,7 +45,7 @@ from data_controller.exchanges.bitfinex._state import (
     write_control,
     write_row,
 )
-from data_controller.kernels import kernel
+from data_controller.kernels import brief_kernel, kernel
 from data_controller.market._words import address_of, load_byte
 from data_controller.market.numbers import scan_integer
 from data_controller.market.rows import Control, Flag, Kind
@@ -100,7 +100,7 @@ def _tag(p: Any, end: Any) -> Any:
     return _OTHER
 
 
-@kernel
+@brief_kernel
 def scan(
     first_seq: Any,
     i: Any,

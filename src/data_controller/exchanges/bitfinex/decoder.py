@@ -87,7 +87,9 @@ class BitfinexDecoder:
     def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
         """As exchanges.protocols.Decoder.decode; `rows.array` must have room for `_state.RESERVE` rows or more."""
         if len(self.wire_seq) < hi:
-            self.wire_seq = np.zeros(max(hi, 2 * len(self.wire_seq)), np.int64)
+            grown = np.zeros(max(hi, 2 * len(self.wire_seq)), np.int64)
+            grown[: len(self.wire_seq)] = self.wire_seq
+            self.wire_seq = grown
         i = lo
         while True:
             packed: int = self._scan(
