@@ -108,13 +108,13 @@ class Core:
     @property
     def wire_to_decision(self) -> LatencyHistogram:
         """From a frame's arrival to the end of the step that held it, live."""
-        self._note_steps()
+        self.note_steps()
         return self._steps.wire_to_decision
 
     @property
     def step_time(self) -> LatencyHistogram:
         """Of the steps that held records, live."""
-        self._note_steps()
+        self.note_steps()
         return self._steps.step_time
 
     def go_on_from(self, before: Core) -> None:
@@ -181,7 +181,7 @@ class Core:
         try:
             if not self.broken:
                 self._consume()
-                self._note_steps()  # while the arena still holds what the steps were about
+                self.note_steps()  # while the arena still holds what the steps were about
         except Exception as error:
             self._break(error)
         self.wake()
@@ -219,7 +219,7 @@ class Core:
         ended_ns = self.clock.monotonic_ns()
         steps = self._steps
         if steps.add(lo, hi, started_ns, ended_ns, self.clock.of_monotonic(ended_ns)):
-            self._note_steps()
+            self.note_steps()
         pipeline = self.pipeline
         ticks = pipeline.counters["ticks"]
         if ticks != self._ticks:
@@ -230,8 +230,8 @@ class Core:
             if self._tick_started_ns:
                 self.tick_to_decision.record(ended_ns - self._tick_started_ns)
 
-    def _note_steps(self) -> None:
-        """Put the noted steps into their histograms; before the arena that they read is exchanged."""
+    def note_steps(self) -> None:
+        """Put the noted steps into their histograms; before the arena that they read is exchanged, and at times."""
         if self._steps.noted:
             self._steps.fold(self._batch, self.pipeline.wire_numbers)
 

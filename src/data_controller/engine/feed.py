@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ _NAMES = {
 }
 """What a room counts under a name of its own -> the name that summaries and metrics use."""
 
+BOOKS_IN_A_PART = 64
+
 _PROOFS = [proof.name for proof in Proof]
 _PROVED_BY = [by.name for by in ProofBy]
 _BOOK_FIELDS = ["channel", "proof", "proof_by", "usable", "updated_ns", "n_bid", "n_ask"]
@@ -69,26 +71,47 @@ class FeedBuilder:
 
     def build(self, latch: LatchState) -> Feed:
         """The feed of this moment."""
-        core, pipeline = self._core, self._core.pipeline
-        now_ns = pipeline.now_ns
-        recorder = core.recorder
-        counters = dict(pipeline.counters)
-        counters |= {
-            "records": recorder.next_seq & (1 << SEQ_COUNT_BITS) - 1,
-            "journal_bytes": recorder.bytes_written,
-            "journal_records_lost": recorder.records_lost,
-            "journal_errors": int(recorder.failure is not None),
-            "orders_left": core.orders_left,
-            "orders_stopped": core.orders_stopped,
-        }
-        counters.update({_NAMES.get(name, name): count for name, count in pipeline.totals().items()})
-        for counted in self.counters:
-            counters.update(counted())
+        parts = self.in_parts(latch)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                feed: Feed = done.value
+                return feed
+
+    def in_parts(self, latch: LatchState) -> Generator[None, None, Feed]:
+        """The feed, a fraction of a millisecond at a time, so that frames can come in between."""
+        core, recorder, queues = self._core, self._core.recorder, self.queues
+        counters = self._counters()
+        yield
         gauges: dict[str, float | None] = {"orders_held": float(core.orders_held), "equity": self._equity()}
         for measured in self.gauges:
             gauges.update(measured())
+        yield
+        core.note_steps()
+        yield
+        histograms = {
+            "wire_to_decision_seconds": core.wire_to_decision.to_feed(),
+            "tick_to_decision_seconds": core.tick_to_decision.to_feed(),
+            "prediction_latency_seconds": core.prediction.to_feed(),
+        }
+        yield
+        histograms |= {
+            "step_seconds": core.step_time.to_feed(),
+            "tick_slice_seconds": core.slice_time.to_feed(),
+            "journal_barrier_seconds": timing_to_feed(recorder.barrier),
+            "journal_fsync_seconds": timing_to_feed(recorder.fsync),
+        }
+        yield
+        channels = self._channels()
+        yield
+        books: list[BookStat] = []
+        for first in range(0, len(core.pipeline.books.books), BOOKS_IN_A_PART):
+            books += self._books(first)
+            yield
+        journal = QueueStat(name="journal", depth=recorder.depth, peak=recorder.peak, capacity=recorder.capacity)
         return Feed(
-            t_ns=now_ns,
+            t_ns=core.pipeline.now_ns,
             run=self._run,
             started_ns=self._started_ns,
             pid=os.getpid(),
@@ -97,26 +120,31 @@ class FeedBuilder:
             phase=self.phase,
             counters=counters,
             gauges=gauges,
-            histograms={
-                "wire_to_decision_seconds": core.wire_to_decision.to_feed(),
-                "tick_to_decision_seconds": core.tick_to_decision.to_feed(),
-                "prediction_latency_seconds": core.prediction.to_feed(),
-                "step_seconds": core.step_time.to_feed(),
-                "tick_slice_seconds": core.slice_time.to_feed(),
-                "journal_barrier_seconds": timing_to_feed(recorder.barrier),
-                "journal_fsync_seconds": timing_to_feed(recorder.fsync),
-            },
-            channels=self._channels(),
-            books=self._books(now_ns),
-            queues=[
-                QueueStat(name="journal", depth=recorder.depth, peak=recorder.peak, capacity=recorder.capacity),
-                *(queue() for queue in self.queues),
-            ],
+            histograms=histograms,
+            channels=channels,
+            books=books,
+            queues=[journal, *(queue() for queue in queues)],
             components={"journal": self._journal(), "prediction": self._prediction(), **self.components},
             positions=self._positions(),
             kill=KillStat(active=latch.active, reason=latch.reason, who=latch.who, since_ns=latch.t_ns),
             alerts=list(self._alerts),
         )
+
+    def _counters(self) -> dict[str, int]:
+        core, recorder = self._core, self._core.recorder
+        counters = dict(core.pipeline.counters)
+        counters |= {
+            "records": recorder.next_seq & (1 << SEQ_COUNT_BITS) - 1,
+            "journal_bytes": recorder.bytes_written,
+            "journal_records_lost": recorder.records_lost,
+            "journal_errors": int(recorder.failure is not None),
+            "orders_left": core.orders_left,
+            "orders_stopped": core.orders_stopped,
+        }
+        counters.update({_NAMES.get(name, name): count for name, count in core.pipeline.totals().items()})
+        for counted in self.counters:
+            counters.update(counted())
+        return counters
 
     def mode(self, latch: LatchState) -> Mode:
         """The engine's mode: the worst of kill switch, journal and risk state."""
@@ -161,9 +189,11 @@ class FeedBuilder:
             for (venue, stream), messages, rows in zip(routes.streams, frames, events, strict=True)
         ]
 
-    def _books(self, now_ns: int) -> list[BookStat]:
+    def _books(self, first: int) -> list[BookStat]:
+        """Those among BOOKS_IN_A_PART channel rows from `first` on."""
         pipeline = self._core.pipeline
-        channels, books, price = pipeline.tables.channels, pipeline.books.books, pipeline.books.levels["price"]
+        channels, price, now_ns = pipeline.tables.channels, pipeline.books.levels["price"], pipeline.now_ns
+        books = pipeline.books.books[first : first + BOOKS_IN_A_PART]
         live = books[books["depth"] > 0]
         if not len(live):
             return []

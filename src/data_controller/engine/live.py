@@ -8,7 +8,7 @@ import gc
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from data_controller import __version__
 from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
 from data_controller.config import Config, check_reload, load
-from data_controller.control import Request, StateLock, default_who, encode_feed
+from data_controller.control import Feed, Request, StateLock, default_who, encode_feed
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
@@ -45,6 +45,8 @@ from data_controller.records import NO_CONNECTION, Command, Kind, Start
 
 CLOCK_STEP = "clock_step"
 """Why an engine stopped whose wall clock was stepped."""
+
+SWITCH_INTERVAL_S = 1e-4
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -98,6 +100,7 @@ class LiveEngine:
         self._past: PreHistory
         self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
+        self._publishing: Generator[None, None, Feed] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
 
@@ -124,6 +127,8 @@ class LiveEngine:
         """Make every part; `stack` ends those that would outlive a failed start."""
         config = self.config
         loop = self._loop = asyncio.get_running_loop()
+        # A thread that writes tables may hold the interpreter this long while a frame waits; the default is 5 ms.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._models.bundle_of(config)
         self._emit({"event": "compiling"})
         await asyncio.to_thread(ensure_compiled)
@@ -290,9 +295,19 @@ class LiveEngine:
         if self._stop.is_set():
             return
         try:
-            self._beat(asyncio.get_running_loop())
+            self._beat(self._loop)
         except Exception as error:
             self._on_error(error)
+
+    def _after_pulse(self, now_ns: int) -> None:
+        """What each pulse brings besides its record, in a turn of its own: frames go first."""
+        try:
+            self._follow_latch()
+            self._save(now_ns)
+            self._look_at_the_end(now_ns)
+        except Exception as error:
+            self._on_error(error)
+        self._loop.call_soon(self._publish_in_parts)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         began_ns = self._clock.monotonic_ns()
@@ -315,10 +330,7 @@ class LiveEngine:
         core.step()
         core.wake()  # slices of a tick, pausing
         recorder.tick(now_ns)
-        self._follow_latch()
-        self._save(now_ns)
-        loop.call_soon(self._publish)  # a turn of its own: frames go first
-        self._look_at_the_end(now_ns)
+        loop.call_soon(self._after_pulse, now_ns)
         self.pulse_time.record(clock.monotonic_ns() - began_ns)
         self._pulse_at += self.config.engine.pulse_ms / 1000
         if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
@@ -352,6 +364,26 @@ class LiveEngine:
     def _publish(self) -> None:
         if self.server.clients:
             self.server.publish(encode_feed(self.feed.build(self.latch.check())))
+
+    def _publish_in_parts(self) -> None:
+        """Publish over several turns of the loop, a part in each; a feed still under way goes first."""
+        if self.server.clients and self._publishing is None:
+            self._publishing = self.feed.in_parts(self.latch.check())
+            self._publish_part(self._publishing)
+
+    def _publish_part(self, parts: Generator[None, None, Feed]) -> None:
+        try:
+            next(parts)
+        except StopIteration as done:
+            self._loop.call_soon(self._publish_feed, done.value)
+        except Exception as error:
+            self._on_error(error)
+        else:
+            self._loop.call_soon(self._publish_part, parts)
+
+    def _publish_feed(self, feed: Feed) -> None:
+        self._publishing = None
+        self.server.publish(encode_feed(feed))
 
     def _look_at_the_end(self, now_ns: int) -> None:
         books = self.pipeline.books.books

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BUFFER_BYTES = 1 << 16
-_LARGE_BYTES = 1 << 15
+_BUFFER_BYTES = 1 << 18
+_LARGE_BYTES = 1 << 16
 """Pieces from here on are hashed where they lie."""
+_WORTH_A_CALL_BYTES = 1 << 15
 
 
 class Digest:
-    """A running SHA-256 with a row count; small pieces are gathered so that hashing costs a call per 64 KiB."""
+    """A running SHA-256 with a row count; small pieces are gathered, and hashed when `work` finds time for it."""
 
     __slots__ = ("_buffer", "_filled", "_sha", "rows")
 
@@ -41,6 +42,15 @@ class Digest:
                 return
         self._buffer[filled : filled + size] = data
         self._filled = filled + size
+
+    @property
+    def pending(self) -> bool:
+        """Whether `work` has enough to do."""
+        return self._filled >= _WORTH_A_CALL_BYTES
+
+    def work(self) -> None:
+        """Hash what was gathered."""
+        self._flush()
 
     def add_int(self, value: int) -> None:
         """Append one 64-bit integer, little-endian; counts as no row."""

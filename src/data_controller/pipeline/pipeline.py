@@ -38,7 +38,8 @@ MAX_SILENCE_NS = 6 * 3600 * SECOND_NS
 """After a longer hole in the records the grid starts anew: no window reaches across it."""
 
 ROWS_GATHERED = 1024
-"""Applied rows that stay where they were decoded until they are hashed in one go: nothing is copied for the digest."""
+MAX_ROWS_GATHERED = 1 << 14
+"""Applied rows stay where they were decoded until they are hashed in one go: nothing is copied for the digest."""
 
 COUNTERS = (
     "frames",
@@ -73,8 +74,8 @@ class Pipeline:
     """Records in, actions out.
 
     `configure(start)` gives the Setup for a START record; a later START begins anew (the digests and `totals` go on).
-    A tick's features are computed in slices: `pending`: `work()` has something to do; `advance()` finishes them
-    before anything that they read can change. `recompute(question)` gives the outputs and validity that replay
+    A tick's features are computed in slices, and digests where there is time: `pending`: `work()` has something to do;
+    `advance()` finishes a tick before anything that it reads can change. `recompute(question)` gives the outputs and validity that replay
     digests and compares in place of a recorded answer. Bad frames raise nothing; a START that cannot be set up does.
     """
 
@@ -98,7 +99,6 @@ class Pipeline:
         self.vitals = Pulse()
         self.now_ns = 0  # arrival of the last record
         self.answered_tick_ns = 0
-        self.pending = False
         self._work: Iterator[None] | None = None
         self._second_end_ns = 0
         self._seq = 0  # the record being consumed
@@ -134,10 +134,20 @@ class Pipeline:
                 lo += 1
         return self._drain()
 
+    @property
+    def pending(self) -> bool:
+        """Whether `work` has something to do."""
+        return self._work is not None or self.rows.start >= ROWS_GATHERED or self._digests.decisions.pending
+
     def work(self) -> list[Action]:
-        """Do one slice of the pending tick (a fraction of a millisecond) and return what is to be done."""
-        if self._work is not None and next(self._work, self) is self:
-            self._work, self.pending = None, False
+        """Do one slice of what is pending (a fraction of a millisecond) and return what is to be done."""
+        if self._work is not None:
+            if next(self._work, self) is self:
+                self._work = None
+        elif self.rows.start >= ROWS_GATHERED:
+            self._hash_rows()
+        else:
+            self._digests.decisions.work()
         return self._drain()
 
     def wire_numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
@@ -194,7 +204,7 @@ class Pipeline:
         if self.trader.next_due_ns < now_ns:
             self._pass_time(now_ns)
         self._tell_side_rows(decoder)
-        if rows.stop >= ROWS_GATHERED:
+        if rows.stop >= MAX_ROWS_GATHERED:
             self._hash_rows()
         return after
 
@@ -377,20 +387,19 @@ class Pipeline:
             self.counters["feature_rows"] += len(self.routes.primary)
             self._tick_begun_ns = end_ns
         self._work = self.ticks.end_second(end_ns, self.books, self.routes.primary, self._actions, tick=tick)
-        self.pending = True
 
     def _finish(self) -> None:
         """Complete the pending tick at once: what follows would change what it reads."""
         if self._work is not None:
             for _ in self._work:
                 pass
-            self._work, self.pending = None, False
+            self._work = None
 
     def _ask(self, tick_ns: int) -> None:
         """Complete the features of tick `tick_ns` at once; what only writes the tick down may still come in slices."""
         while self._work is not None and self.ticks.asked_ns != tick_ns:
             if next(self._work, self) is self:
-                self._work, self.pending = None, False
+                self._work = None
 
     # single records
 

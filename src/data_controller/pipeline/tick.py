@@ -58,9 +58,7 @@ class Ticks:
         if len(self._books) != len(books.books):
             self._head = np.zeros((len(books.books), 4), np.int64)
             self._books = np.zeros(len(books.books), BOOK)
-        most = int(books.books["n_bid"].sum() + books.books["n_ask"].sum())
-        if len(self._levels) < most:
-            self._levels = np.zeros(most + LEVELS_PER_SLICE, LEVEL)
+            self._levels = np.zeros(len(books.levels), LEVEL)
         held = copy_books(books.books, books.levels, self._head, self._books, self._levels)
         return self._slices(end_ns, primary, held, actions)
 

@@ -319,7 +319,8 @@ class Trader:
 
     def _ordered_rows(self, n: int) -> NDArray[np.void]:
         rows = self._rows[:n]
-        for row in rows[rows["verdict"] == _ACCEPTED]:
+        for k in np.flatnonzero(rows["verdict"] == _ACCEPTED):
+            row = rows[k]
             reason = Reason(int(row["reason"]))
             self._ordered[reason] += 1
             instrument = int(row["instrument"])
