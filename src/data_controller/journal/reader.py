@@ -109,15 +109,11 @@ def to_batch(batch: pa.RecordBatch) -> Batch:
         for i, dtype in enumerate((np.int64, np.int64, np.uint8, np.int32))
     )
     first, last = int(seq[0]), int(seq[-1])
-    if (
-        last - first != n - 1
-        or first >> SEQ_COUNT_BITS != last >> SEQ_COUNT_BITS
-        or (n > 1 and (np.diff(seq) != 1).any())
-    ):
+    if last - first != n - 1 or first >> SEQ_COUNT_BITS != last >> SEQ_COUNT_BITS or (seq[1:] - seq[:-1] != 1).any():
         raise ValueError(f"expected consecutive numbers of one run, were {first} to {last} over {n} records")
     _, offset_buffer, data_buffer = batch.column(4).buffers()
     offsets = _view(offset_buffer, np.int32, n + 1)
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+    if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("expected offsets that rise from 0")
     return Batch(first, recv_ns, kind, conn, offsets, _view(data_buffer, np.uint8, int(offsets[-1])))
 
@@ -207,10 +203,11 @@ class Reader:
             is_open = name is not None and name.open
             if is_open and path.stat().st_size == 0:
                 continue
-            yield from self._segment(path, is_open)
+            yield from self.segment(SegmentBytes(path, fallback=JOURNAL_SCHEMA), is_open)
 
-    def _segment(self, path: Path, is_open: bool) -> Iterator[Batch]:
-        content = SegmentBytes(path, fallback=JOURNAL_SCHEMA)
+    def segment(self, content: SegmentBytes, is_open: bool) -> Iterator[Batch]:
+        """Batches of one segment, whose bytes need not come from a file; what iterating does for each."""
+        path = content.path
         version = VERSIONS[SCHEMA_VERSION]
         named = SegmentName.parse(path.name) is not None
         if content.header is not None:
@@ -308,9 +305,9 @@ class Reader:
         info.records += n
         info.last_seq = batch.first_seq + n - 1
         info.last_recv_ns = int(batch.recv_ns[-1])
-        counts = np.bincount(batch.kind)
-        for kind in np.flatnonzero(counts):
-            info.by_kind[int(kind)] = info.by_kind.get(int(kind), 0) + int(counts[kind])
+        for kind, times in enumerate(np.bincount(batch.kind).tolist()):
+            if times:
+                info.by_kind[kind] = info.by_kind.get(kind, 0) + times
 
 
 def read(

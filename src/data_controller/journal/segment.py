@@ -118,14 +118,15 @@ class Hole:
 class SegmentBytes:
     """The bytes of one segment file with its schema; iterating gives its whole batches and the holes between them."""
 
-    def __init__(self, path: Path, fallback: pa.Schema | None = None) -> None:
-        """Reads the file. `fallback` is the schema to try where the file's own header is damaged.
+    def __init__(self, path: Path, fallback: pa.Schema | None = None, data: NDArray[np.uint8] | None = None) -> None:
+        """Reads the file, or takes `data` as what it holds.
 
-        Raises JournalError where the file cannot be read, is empty, or is no segment at all.
+        `fallback` is the schema to try where the file's own header is damaged. Raises JournalError where the
+        file cannot be read, is empty, or is no segment at all.
         """
         self.path = path
         try:
-            self.data = np.fromfile(path, np.uint8)
+            self.data: NDArray[np.uint8] = np.fromfile(path, np.uint8) if data is None else data
         except OSError as error:
             raise JournalError(f"expected a segment, was unreadable: {path}: {error.strerror or error}") from error
         if not self.data.size:
@@ -171,10 +172,12 @@ class SegmentBytes:
     def _carefully(self, position: int) -> Iterator[Piece | Hole]:
         """The same from `position` on, one message at a time, past whatever is damaged."""
         end = self.data.size
-        candidates = self._candidates(position)
+        candidates: NDArray[np.int64] | None = None
         while position < end:
             if end - position == len(END_OF_STREAM) and self.data[position:].tobytes() == END_OF_STREAM:
                 return
+            if candidates is None:
+                candidates = self._candidates(position)
             start, found = position, None
             reason = "the end mark is missing"
             for candidate in candidates[np.searchsorted(candidates, position) :].tolist():

@@ -24,7 +24,8 @@ MAX_SIDE_ROWS = 1 << 16
 """Rows a side table holds until it is drained; later ones are dropped and counted."""
 MAX_CONNECTIONS = 1 << 12
 
-_RESTART, _MAINTENANCE_START, _MAINTENANCE_END = 20051, 20060, 20061
+_INFO = {20051: Control.RESTART, 20060: Control.MAINTENANCE_START, 20061: Control.MAINTENANCE_END}
+_SEQUENCED, _CHECKSUMMED = int(Promise.SEQUENCED), int(Promise.CHECKSUMMED)
 _CHECKSUM_LENGTH = 25
 _TICKER = ("bid", "bid_size", "ask", "ask_size", "change", "change_relative", "last", "volume", "high", "low")
 _CANDLE = ("mts", "open", "close", "high", "low", "volume")
@@ -122,8 +123,8 @@ class BitfinexDecoder:
 
     def _unusual(self, status: int, batch: RecordBatch, i: int, rows: Rows) -> None:
         """Deal with record `i`, which the scanner handed back."""
-        conn, recv_ns, seq = int(batch.conn[i]), int(batch.recv_ns[i]), batch.first_seq + i
-        frame = batch.data[batch.offsets[i] : batch.offsets[i + 1]].tobytes()
+        conn, recv_ns, seq = batch.conn.item(i), batch.recv_ns.item(i), batch.first_seq + i
+        frame = batch.data[batch.offsets.item(i) : batch.offsets.item(i + 1)].tobytes()
         if status != scanner.SIDE:
             self._counts[state.C_FRAMES] += 1
         reason = _BAD.get(status)
@@ -136,7 +137,7 @@ class BitfinexDecoder:
                 reason = self._message(status, message, conn, seq, recv_ns, rows)
         if reason is not None:
             if status != scanner.SIDE:
-                self._conns[conn]["forgiven"] += 1
+                self._conns["forgiven"][conn] += 1
             self._quarantine(reason, frame, conn, seq, recv_ns, rows)
 
     def _message(self, status: int, message: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
@@ -162,12 +163,7 @@ class BitfinexDecoder:
             code, version = _integer(message.get("code", 0)), _integer(message.get("version", 0))
             if code is None or version is None:
                 return "expected integers as code and version, was otherwise"
-            control = {
-                _RESTART: Control.RESTART,
-                _MAINTENANCE_START: Control.MAINTENANCE_START,
-                _MAINTENANCE_END: Control.MAINTENANCE_END,
-            }.get(code, Control.INFO)
-            self._control(rows, seq, recv_ns, conn, control, price=version, size=code)
+            self._control(rows, seq, recv_ns, conn, _INFO.get(code, Control.INFO), price=version, size=code)
         elif event == "error":
             code = _integer(message.get("code", 0))
             if code is None:
@@ -216,11 +212,11 @@ class BitfinexDecoder:
         self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot
         self._serving[row] = at
         flags = int(self._conns[conn]["flags"])
-        promise = Promise(0)
+        promise = 0
         if flags & state.SEQ_ALL:
-            promise |= Promise.SEQUENCED
+            promise |= _SEQUENCED
         if flags & state.OB_CHECKSUM and channel.stream == "book" and channel.length >= _CHECKSUM_LENGTH:
-            promise |= Promise.CHECKSUMMED
+            promise |= _CHECKSUMMED
         self._control(rows, seq, recv_ns, conn, Control.SUBSCRIBED, channel=row, price=chan, size=promise)
         return None
 
@@ -288,7 +284,7 @@ class BitfinexDecoder:
         self._control(rows, seq, recv_ns, conn, Control.QUARANTINED, size=len(frame))
 
     def _gaps(self, rows: Rows, seq: int, recv_ns: int, conn: int, cause: BrokenBy) -> None:
-        bulk = bool(self._conns[conn]["flags"] & scanner.BULK_UPDATES)
+        bulk = self._conns["flags"].item(conn) & scanner.BULK_UPDATES != 0
         by = 0 if cause is BrokenBy.GAP else int(cause)
         rows.stop = int(state.gap_rows(rows.array, rows.stop, seq, recv_ns, conn, 0, by, bulk, self._cells))
 
@@ -334,11 +330,11 @@ class BitfinexDecoder:
         return int(state.find_channel(self._cells, conn, chan))
 
     def _retire(self, at: int | None) -> None:
-        if at is None or self._cells[at]["state"] != state.LIVE:
+        if at is None or self._cells["state"][at] != state.LIVE:
             return
-        self._cells[at]["state"] = state.RETIRED
-        self._conns[at // state.CELLS]["live"] -= 1
-        row = int(self._cells[at]["row"])
+        self._cells["state"][at] = state.RETIRED
+        self._conns["live"][at // state.CELLS] -= 1
+        row = self._cells["row"].item(at)
         if self._serving.get(row) == at:
             del self._serving[row]
 
