@@ -60,6 +60,9 @@ class Live:
     def wake(self) -> None:
         asyncio.get_running_loop().call_soon(self._consume)
 
+    def frames_taken(self) -> None:
+        self.wake()
+
     def _consume(self) -> None:
         while self._records:
             kind, conn, recv_ns, data = self._records.pop(0)

@@ -50,6 +50,9 @@ class RecordingSink:
         self.wakes += 1
         self._changed.set()
 
+    def frames_taken(self) -> None:
+        self.wake()
+
     def of(self, kind: Kind) -> list[bytes]:
         return [record.payload for record in self.records if record.kind is kind]
 

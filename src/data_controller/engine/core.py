@@ -75,6 +75,7 @@ class Core:
     ) -> None:
         self.clock = clock
         self.recorder = recorder
+        self.push = recorder.push  # takes a record; the pipeline sees it at the next step
         recorder.on_full = self._make_room
         self.pipeline = pipeline
         self.ladder = ladder
@@ -126,15 +127,25 @@ class Core:
 
     # records in
 
-    def push(self, kind: int, conn: int, recv_ns: int, payload: bytes | bytearray | memoryview) -> None:
-        """Take a record; the pipeline sees it at the next step."""
-        self.recorder.push(kind, conn, recv_ns, payload)
-
     def wake(self) -> None:
-        """Step once this loop turn's frames are in."""
+        """Step in the loop's next turn."""
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._turn)
+
+    def frames_taken(self) -> None:
+        """Consume the frames of one read at once; whatever they make the pipeline want is done in the next turn.
+
+        To wait for the reads of other sockets would cost a frame more than a step of its own does.
+        """
+        if self.broken:
+            return
+        try:
+            self._consume()
+        except Exception as error:
+            self._break(error)
+        if self._wanted or (self.pipeline.pending and not self._slicing):
+            self.wake()
 
     def command(self, command: Command) -> None:
         """Record what a person asked and act on it."""

@@ -88,7 +88,8 @@ class Steps:
         lo, hi = self._lo, self._hi[-1]
         self.step_time.record_many(np.array(self._took_ns, np.int64))
         frames = batch.kind[lo:hi] == Kind.FRAME
-        counts = np.diff(np.array(self._hi, np.int64), prepend=lo)
+        ends = np.array([lo, *self._hi], np.int64)
+        counts = ends[1:] - ends[:-1]
         ended_ns = np.repeat(np.array(self._ended_ns, np.int64), counts)[frames]
         self.wire_to_decision.record_many(ended_ns - batch.recv_ns[lo:hi][frames])
         if self._frame_times is not None:

@@ -36,7 +36,7 @@ _FRAME = int(Kind.FRAME)
 class Sink(Protocol):
     """Where records go: the arena that the journal owns."""
 
-    def push(self, kind: int, conn: int, recv_ns: int, payload: bytes | memoryview) -> None:
+    def push(self, kind: int, conn: int, recv_ns: int, payload: bytes | memoryview, /) -> object:
         """Take a record; `payload` is only valid during the call.
 
         It may not refuse: a sink that runs full calls the shell's `pause()`, after which at most what each
@@ -45,7 +45,11 @@ class Sink(Protocol):
         ...
 
     def wake(self) -> None:
-        """Records were pushed and no more come at once; called once for each read of a socket."""
+        """Records were pushed; what they mean is looked at in a turn of its own."""
+        ...
+
+    def frames_taken(self) -> None:
+        """All frames of one read of a socket were pushed. Calls nothing of the shell before it returns."""
         ...
 
 
@@ -334,7 +338,7 @@ class _Socket(picows.WSListener):
         self._slot = slot
         self._conn = slot.conn
         self._push = shell._sink.push
-        self._wake = shell._sink.wake
+        self._frames_taken = shell._sink.frames_taken
         self._now_ns = shell._now_ns
         self._recv_ns = 0  # of the read that is being taken apart
         self._fresh = True  # the next frame is the first of its read
@@ -362,7 +366,7 @@ class _Socket(picows.WSListener):
             self._on_rare(transport, frame, kind)
         self._fresh = frame.last_in_buffer
         if self._fresh:
-            self._wake()
+            self._frames_taken()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         if self.live:

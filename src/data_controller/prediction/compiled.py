@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ def linear_rows(
     for b in range(features.shape[0]):
         usable[b] = 1
         for k in range(inputs.shape[0]):
-            x = np.float64(features[b, k // width, k % width])
+            x = float(features[b, k // width, k % width])
             if valid[b, k // width, k % width] == 0 or not -math.inf < x < math.inf:
                 inputs[k] = 0.0
                 if needed[k] == 1:
@@ -86,6 +85,16 @@ class CompiledTier:
         """Outputs [batch, horizons, 4] and usable [batch] for raw features [batch, window, features]."""
         outputs = np.empty((len(features), self._horizons, _N_OUTPUTS), np.float32)
         usable = np.empty(len(features), np.uint8)
-        arguments: tuple[Any, ...] = (self._scaling, self._weight, self._bias, self._needed, self._inputs, self._heads)
-        linear_rows(np.ascontiguousarray(features), np.ascontiguousarray(valid), *arguments, outputs, usable)
+        linear_rows(
+            np.ascontiguousarray(features),
+            np.ascontiguousarray(valid),
+            self._scaling,
+            self._weight,
+            self._bias,
+            self._needed,
+            self._inputs,
+            self._heads,
+            outputs,
+            usable,
+        )
         return outputs, usable
