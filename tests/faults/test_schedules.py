@@ -11,7 +11,7 @@ from data_controller.market.layout import Proof
 from data_controller.simulator.exchange import Frame
 
 from .injections import FAULTS
-from .schedules import PATIENCE_S, run
+from .schedules import PATIENCE_S, _until_proved, run
 from .world import Link, World
 
 SAMPLE = range(60)
@@ -50,6 +50,19 @@ def test_a_socket_that_lost_something_is_opened_again_and_no_book_is_resynced(na
     result = run(1006, only=name)
     assert result["reconnects"] > 0
     assert result["resyncs"] == 0
+
+
+def test_in_maintenance_no_book_is_usable_and_afterwards_all_are_proved_again() -> None:
+    world = _world()
+    seconds = FAULTS["maintenance"](world, random.Random(3))
+    while world.client.all_proved():
+        world.step()
+    while world.ahead:
+        assert not world.client.books.books["usable"].any()
+        world.step()
+    _until_proved(world, 5.0)
+    assert world.client.all_proved() and seconds > 5.0
+    assert world.violations == []
 
 
 def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:

@@ -156,6 +156,26 @@ def test_no_entry_is_accepted_once_latched_or_without_a_journal(
     assert recording.pipeline.trader.counters["orders_entry"] > entries[0]
 
 
+def test_from_a_maintenance_on_no_book_is_usable_features_see_a_gap_and_no_entry_is_accepted(
+    recording: Recording,
+) -> None:
+    batch = recording.batch
+    half = len(batch.recv_ns) // 2
+    cut = appended(batch, Kind.FRAME, b'{"event":"info","code":20060,"msg":""}', half)
+    cut.conn[half] = 0
+    runner = Replay()
+    runner.feed(cut, 0, half)
+    pipeline = runner.pipeline
+    entries = pipeline.trader.counters["orders_entry"]
+    assert entries > 0 and pipeline.features.acc["live"].all() and pipeline.books.books["usable"].any()
+    runner.feed(cut, half, half + 1)
+    assert not pipeline.books.books["usable"].any()
+    assert not pipeline.features.acc["live"].any() and not pipeline.features.acc["trades_live"].any()
+    runner.feed(cut, half + 1, len(cut.recv_ns))
+    assert pipeline.trader.counters["orders_entry"] == entries
+    assert not pipeline.books.books["usable"].any()
+
+
 def test_a_bad_frame_unproves_the_books_of_its_connection_until_a_snapshot(bundle: Path) -> None:
     batch = Recording(eager_config(bundle, ["tBTCUSD"]), seconds=6).batch
     frames = np.flatnonzero(batch.kind == Kind.FRAME)

@@ -96,6 +96,7 @@ class BrokenBy(IntEnum):
     CROSSED = 6
     COLLISION = 7
     CLOSED = 8  # the connection ended
+    MAINTENANCE = 9  # the venue pauses or restarts: what changes meanwhile may never be sent
 
 
 class ChecksumRule(IntEnum):

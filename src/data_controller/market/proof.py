@@ -9,7 +9,7 @@
     not EMPTY, BROKEN  checksum matches                       PROVED by CHECKSUM
     not EMPTY, BROKEN  checksum differs                       BROKEN by CHECKSUM
     not EMPTY, BROKEN  too deep, inexact, crossed over 1 s    BROKEN by that
-    not BROKEN         GAP                                    BROKEN by GAP, or by CLOSED
+    not BROKEN         GAP                                    BROKEN by GAP, or by its cause (CLOSED, MAINTENANCE)
     PROVED, CHECKSUM   a change unchecked for max_age         PENDING
 
 An EMPTY or BROKEN book ignores changes and checksums. A quiet book stays PROVED: its last checksum covers all of it.

@@ -437,6 +437,7 @@ def test_in_maintenance_nothing_is_asked_or_silent_and_its_end_asks_for_every_ch
     assert rig.row(Control.MAINTENANCE_START) == []
     assert rig.broken(0, BrokenBy.CHECKSUM) == []
     assert rig.broken(1, BrokenBy.GAP) == []
+    assert rig.broken(2, BrokenBy.MAINTENANCE) == []
     assert rig.pulse(149, heard=False) == []
     assert len(_unsubscribes(rig.row(Control.MAINTENANCE_END))) == 3
     rig.last_recv_ns[:] = rig.now_ns

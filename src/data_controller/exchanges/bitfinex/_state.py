@@ -21,6 +21,7 @@ CONN = np.dtype(
         ("last_seq", "<i8"),  # last sequence number taken, 0 none
         ("forgiven", "<i8"),  # frames quarantined since then: their numbers are missing, and their channels told
         ("live", "<i8"),  # subscribed channels
+        ("paused", "<i8"),  # 1 from the venue's word that maintenance begins to its word that it is over
     ]
 )
 

@@ -28,7 +28,7 @@ A channel, on a READY slot:
 Rules above the tables. A resync concerns one book; the whole socket goes only where its sequence says that it lost
 something, where it is silent, or where an answer is lost for good. The shell opens nothing by itself: CLOSED is
 answered with Open, and the shell adds back-off and the venue's rate limit. In maintenance nothing is asked, resynced or
-called silent; its end asks for every channel again. Deadlines are looked at on pulses only. A row is taken at its own
+called silent, and the decoder holds every book unusable; its end asks for every channel again. Deadlines are looked at on pulses only. A row is taken at its own
 arrival time, so that actions do not depend on how records were batched.
 """
 
@@ -162,7 +162,7 @@ class BitfinexSubscriptions:
         pulse: where the socket lost something, one Reconnect is better than a resync of each book.
         """
         slot = self._slots.by_row(channel)
-        if slot is None or broken_by == BrokenBy.CLOSED:
+        if slot is None or broken_by in (BrokenBy.CLOSED, BrokenBy.MAINTENANCE):  # its CONTROL row says what to do
             return []
         self._tell(now_ns, f"broken {broken_by}", slot, channel)
         if broken_by == BrokenBy.GAP:
