@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ class Remembering(Server):
 class Live:
     """Shell, client and exchange, joined as an engine joins them: records first, then what comes of them."""
 
-    def __init__(self, server: Remembering) -> None:
+    def __init__(self, server: Remembering, settings: dict[str, Any]) -> None:
         self.server = server
         self.frames = 0
         self.peers: dict[int, Peer] = {}  # by connection, as of the records consumed so far
@@ -73,7 +74,7 @@ class Live:
         ingest = IngestSettings(reconnect_first_s=0.02, connection_burst=900, connections_per_minute=1000)
         self.shell = WebSocketShell(self, time.time_ns, self.alerts.append, ingest, random.Random(1))
         url = f"ws://127.0.0.1:{server.port}/ws/2"
-        self.client = Client(BitfinexSettings(url=url, **SETTINGS), self._perform)
+        self.client = Client(BitfinexSettings(url=url, **(SETTINGS | settings)), self._perform)
         self._pulse = asyncio.get_running_loop().create_task(self._pulses())
         self.client.start(time.time_ns())
 
@@ -155,11 +156,11 @@ class Live:
 
 
 @asynccontextmanager
-async def _live() -> AsyncIterator[Live]:
+async def _live(**settings: Any) -> AsyncIterator[Live]:
     exchange = Exchange(11, list(SYMBOLS), ticks_per_second=600)
     server = Remembering(exchange, Options(connections_per_minute=0, tick_s=0.002))
     await server.start()
-    live = Live(server)
+    live = Live(server, settings)
     try:
         yield live
     finally:
@@ -176,13 +177,17 @@ def _fault(kind: str) -> Fault:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_each_fault_on_a_real_socket_every_book_is_proved_and_true(kind: str) -> None:
+    settings = {"channel_silent_after_s": 2.0} if kind == "silent" else {}
+
     async def main() -> None:
-        async with _live() as live:
+        async with _live(**settings) as live:
             await live.until(live.client.all_proved)
             assert live.compare(checked_only=False) == 4
             # A book that breaks makes the client ask, so that there is an answer to lose.
             before = [Fault("corrupt", frame="cs")] if kind in ("lost_ack", "late_ack") else []
             await live.strike(*before, _fault(kind))
+            if kind == "silent":
+                await live.until(lambda: live.client.subs.counters["resyncs"])
             await live.more_frames(200)
             falsified = kind in ("corrupt", "byte")
             for _ in range(5):

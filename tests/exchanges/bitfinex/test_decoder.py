@@ -327,6 +327,32 @@ def test_a_greeting_that_tells_of_a_maintenance_is_its_beginning() -> None:
     assert session.proof() == Proof.EMPTY
 
 
+def test_when_each_live_channel_was_last_heard_is_known_heartbeats_included() -> None:
+    session = book(SEQ)
+    session.feed(subscribed(8, "trades"), subscribed(9, "ticker"))
+    seconds = iter(range(1, 100))
+
+    def at(message: Any, conn: int = 0) -> list[int]:
+        session.feed(message, conn=conn, times=[T0 + next(seconds) * 1000 * MS])
+        return [max(0, heard - T0) // (1000 * MS) for heard in session.decoder.heard_ns.tolist()]
+
+    assert at([7, SNAPSHOT, 1])[0] == 1
+    assert at([8, "te", [1, 1700000000000, 0.1, 100], 2])[:2] == [1, 2]
+    ticker = [100, 1, 101, 1, 0, 0, 100, 5, 101, 99]
+    assert at([9, ticker, 3]) == [1, 2, 3]
+    assert at([7, "hb", 4]) == [4, 2, 3]
+    assert at([8, "hb", 5]) == [4, 5, 3]
+    assert at([9, "hb", 6]) == [4, 5, 6]
+    assert at([8, "hb", 5]) == [4, 5, 6]  # a frame told twice says nothing new
+    assert at([7, "cs", 12, 7]) == [8, 5, 6]
+    assert at(b"[7,[[") == [8, 5, 6]
+    assert at([1234, "hb", 9]) == [8, 5, 6]
+    assert at({"event": "unsubscribed", "chanId": 8}) == [8, 0, 6]
+    assert at(subscribed(10, "trades")) == [8, 12, 6]
+    session.close()
+    assert session.decoder.heard_ns.tolist() == [0, 0, 0]
+
+
 def test_a_trade_feed_that_ends_is_told_as_lost() -> None:
     session = Session()
     session.feed(subscribed(8, "trades"))

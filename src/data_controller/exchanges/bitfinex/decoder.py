@@ -62,6 +62,13 @@ class BitfinexDecoder:
         counts["side_rows_dropped"] = self.side_rows_dropped
         return counts
 
+    @property
+    def heard_ns(self) -> NDArray[np.int64]:
+        """[channels] Arrival of each live channel's last frame, heartbeats included; 0 where nothing serves it."""
+        heard_ns = np.zeros(len(self.tables.channels), np.int64)
+        state.last_heard(self._cells, heard_ns)
+        return heard_ns
+
     def opened(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """Take slot `conn` as a fresh connection; appends CONTROL OPENED."""
         if not 0 <= conn < MAX_CONNECTIONS:
@@ -222,7 +229,7 @@ class BitfinexDecoder:
         cell["chan"], cell["row"], cell["state"] = chan, row, state.LIVE
         # A snapshot that comes in maintenance may be old at once: its book stays empty until it is subscribed anew.
         cell["ready"] = self._conns[conn]["paused"]
-        cell["stream"] = _stream(channel)
+        cell["stream"], cell["heard_ns"] = _stream(channel), recv_ns
         cell["ring"] = self._ring(row) if channel.stream == "trades" else 0
         self._conns[conn]["live"] += 1
         self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot

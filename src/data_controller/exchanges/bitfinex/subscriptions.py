@@ -16,20 +16,24 @@ A channel, on a READY slot:
     WAITING        wanted, not asked for      due                 -> SUBSCRIBING    Send subscribe
     SUBSCRIBING    subscribe sent             SUBSCRIBED          -> LIVE
                                               refused             -> WAITING with back-off; third time -> FAILED, Alert
+                                                                     (once an outage; info when it is LIVE again)
                                               limit reached       -> WAITING on another slot
                                               no answer           -> asked once more, then Reconnect
                                               dup                 -> Reconnect: live there, but its id was lost
-    LIVE           acknowledged               broken, no snapshot, unproved or unchanged for too long
+    LIVE           acknowledged               broken, no snapshot, unproved for too long, or silent: no heartbeat
                                                                   -> UNSUBSCRIBING  Send unsubscribe: a resync
     UNSUBSCRIBING  unsubscribe sent           UNSUBSCRIBED        -> WAITING, due after the back-off
                                               no answer           -> asked once more, then Reconnect
-    FAILED         given up                   slot opened anew, or reload  -> WAITING
+    FAILED         given up                   due                 -> SUBSCRIBING    Send subscribe; refused: FAILED,
+                                                                     due later each time
+                                              slot opened anew, maintenance over, or reload  -> WAITING
 
 Rules above the tables. A resync concerns one book; the whole socket goes only where its sequence says that it lost
 something, where it is silent, or where an answer is lost for good. The shell opens nothing by itself: CLOSED is
 answered with Open, and the shell adds back-off and the venue's rate limit. In maintenance nothing is asked, resynced or
-called silent, and the decoder holds every book unusable; its end asks for every channel again. Deadlines are looked at on pulses only. A row is taken at its own
-arrival time, so that actions do not depend on how records were batched.
+called silent, and the decoder holds every book unusable; its end asks for every channel again. A channel that is wanted
+is never given up for good: the venue may have listed the symbol late. Deadlines are looked at on pulses only. A row is
+taken at its own arrival time, so that actions do not depend on how records were batched.
 """
 
 from __future__ import annotations
@@ -102,7 +106,7 @@ class BitfinexSubscriptions:
                     actions += self._let_go(slot, ch, now_ns)
                 elif ch.state is ChannelState.FAILED:
                     ch.wait(now_ns, now_ns)
-                    ch.refusals = 0
+                    ch.refusals = ch.given_up = 0
         left: list[int] = []
         for group in groups:
             fresh = [row for row in group if self._slots.by_row(row) is None]
@@ -156,7 +160,7 @@ class BitfinexSubscriptions:
         return []
 
     def on_broken(self, channel: int, broken_by: int, now_ns: int) -> list[Action]:
-        """Actions after the book of `channel` broke: resync it alone.
+        """Actions after the book of `channel` broke, or after it fell silent, book or not: resync it alone.
 
         A GAP waits for the row that says what was lost (sequence, quarantine, close), at the latest for the next
         pulse: where the socket lost something, one Reconnect is better than a resync of each book.
@@ -178,6 +182,16 @@ class BitfinexSubscriptions:
                 heard_ns = int(last_recv_ns[slot.conn]) if slot.conn < len(last_recv_ns) else 0
                 actions += self._on_slot_deadlines(slot, max(heard_ns, slot.opened_ns), now_ns)
         return actions + self._on_books(now_ns, books)
+
+    def silent(self, now_ns: int, heard_ns: NDArray[np.int64]) -> list[int]:
+        """LIVE channels without even a heartbeat for too long; `heard_ns` is by channel row, 0 unknown."""
+        overdue = (heard_ns != 0) & (now_ns - heard_ns > int(self._settings.channel_silent_after_s * _S))
+        found = []
+        for row in np.flatnonzero(overdue).tolist():
+            slot = self._slots.by_row(row)
+            if slot is not None and slot.talks and slot.channels[row].state is ChannelState.LIVE:
+                found.append(row)
+        return found
 
     def state(self) -> dict[str, Any]:
         """What a status display shows: each connection with its channels, and the counters."""
@@ -249,6 +263,8 @@ class BitfinexSubscriptions:
         for ch in list(slot.channels.values()):
             if ch.state in ASKED:
                 ch.deadline_ns = self._answer_due(now_ns)
+            elif ch.state is ChannelState.FAILED:
+                ch.wait(now_ns, now_ns)
             elif ch.state is ChannelState.LIVE:
                 ch.not_before_ns = now_ns
                 actions.append(self._unsubscribe(slot, ch, now_ns))
@@ -318,8 +334,12 @@ class BitfinexSubscriptions:
         if slot.state is not SlotState.READY:
             return self._reconnect(slot, "a channel came before conf was answered", now_ns)
         ch.state, ch.chan_id, ch.since_ns, ch.deadline_ns = ChannelState.LIVE, chan_id, now_ns, 0
-        ch.refusals = 0
-        return [] if ch.wanted or not slot.talks else [self._unsubscribe(slot, ch, now_ns)]
+        actions: list[Action] = [] if ch.wanted or not slot.talks else [self._unsubscribe(slot, ch, now_ns)]
+        if ch.given_up:
+            text = f"connection {slot.conn}: {ch.request.decode()} is served again"
+            actions.append(Alert("info", "bitfinex_channel_back", text))
+        ch.refusals = ch.given_up = 0
+        return actions
 
     def _on_unsubscribed(self, slot: Slot, channel: int, chan_id: int, now_ns: int) -> list[Action]:
         slot.strays.pop(chan_id, None)
@@ -422,10 +442,19 @@ class BitfinexSubscriptions:
         ch.wait(now_ns, now_ns + self._delay_ns(ch.refusals))
         if ch.refusals < REFUSALS_BEFORE_GIVING_UP:
             return []
-        ch.state, ch.deadline_ns = ChannelState.FAILED, 0
+        retry_s = min(
+            self._settings.retry_given_up_after_s * 2.0 ** min(ch.given_up, 32), self._settings.retry_given_up_max_s
+        )
+        ch.state, ch.deadline_ns = ChannelState.FAILED, now_ns + int(retry_s * _S)
+        ch.given_up += 1
+        if ch.given_up > 1:
+            return []
         self.counters["given_up"] += 1
         request = ch.request.decode()
-        text = f"connection {slot.conn}: {request} was refused {ch.refusals} times, last with {code}: check the symbol"
+        text = (
+            f"connection {slot.conn}: {request} was refused {ch.refusals} times, last with {code}: check the symbol; it"
+            f" is tried again in {retry_s:g} s"
+        )
         return [Alert("critical", "bitfinex_channel_refused", text)]
 
     # Deadlines
@@ -452,7 +481,7 @@ class BitfinexSubscriptions:
         for ch in slot.channels.values():
             if ch.deadline_ns == 0 or now_ns < ch.deadline_ns:
                 continue
-            if ch.state is ChannelState.WAITING:
+            if ch.state in (ChannelState.WAITING, ChannelState.FAILED):
                 actions.append(self._subscribe(slot, ch, now_ns))
                 continue
             self.counters["lost_answers"] += 1
@@ -463,17 +492,15 @@ class BitfinexSubscriptions:
         return actions
 
     def _on_books(self, now_ns: int, books: NDArray[np.void]) -> list[Action]:
-        """Resyncs of LIVE books without a snapshot, broken, or too long unproved or unchanged."""
+        """Resyncs of LIVE books without a snapshot, broken, or too long unproved."""
         settings = self._settings
         answer_ns, unproved_ns = int(settings.ack_timeout_s * _S), int(settings.unproved_after_s * _S)
-        silent_ns = int(settings.channel_silent_after_s * _S)
-        if not attention(books, now_ns, silent_ns):
+        if not attention(books):
             return []
         proof, checked, snapshot = books["proof"], books["checked_ns"], books["snapshot_ns"]
-        heard = np.maximum(np.maximum(books["updated_ns"], checked), snapshot)
         unsure = (proof == Proof.EMPTY) | (proof == Proof.PENDING) | (proof == Proof.BROKEN)
         actions: list[Action] = []
-        for i in np.flatnonzero((books["depth"] > 0) & (unsure | (now_ns - heard > silent_ns))):
+        for i in np.flatnonzero((books["depth"] > 0) & unsure):
             row = int(books["channel"][i])
             slot = self._slots.by_row(row)
             ch = None if slot is None else slot.channels[row]
@@ -483,10 +510,8 @@ class BitfinexSubscriptions:
                 overdue = now_ns - ch.since_ns >= answer_ns
             elif proof[i] == Proof.BROKEN:
                 overdue = True
-            elif proof[i] == Proof.PENDING:
-                overdue = now_ns - int(max(checked[i], snapshot[i])) >= unproved_ns
             else:
-                overdue = now_ns - int(heard[i]) > silent_ns
+                overdue = now_ns - int(max(checked[i], snapshot[i])) >= unproved_ns
             if overdue:
                 self._tell(now_ns, f"book {Proof(int(proof[i])).name}", slot, row)
                 actions += self._resync(slot, ch, now_ns)
