@@ -587,6 +587,20 @@ def test_a_slot_that_cannot_be_is_refused() -> None:
 
 
 @pytest.mark.skipif(not CAPTURE.exists(), reason="the recorded session is not here")
+def test_no_channel_of_a_real_session_says_nothing_for_25_seconds_whatever_its_stream() -> None:
+    frames, times = captured()
+    session = Session()
+    longest_s: dict[str, float] = {}
+    for lo in range(0, len(frames), 50):
+        session.feed(*frames[lo : lo + 50], times=times[lo : lo + 50])
+        for channel, heard_ns in zip(session.tables.channels, session.decoder.heard_ns.tolist(), strict=True):
+            silent_s = (session.now_ns - heard_ns) / 1e9
+            longest_s[channel.stream] = max(silent_s, longest_s.get(channel.stream, 0.0))
+    assert set(longest_s) == {"book", "trades", "ticker"}
+    assert all(15.0 < seconds < 25.0 for seconds in longest_s.values()), longest_s
+
+
+@pytest.mark.skipif(not CAPTURE.exists(), reason="the recorded session is not here")
 def test_the_recorded_session_decodes_without_loss() -> None:
     frames, times = captured()
     session = Session()
