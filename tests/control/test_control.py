@@ -80,7 +80,7 @@ def test_an_engine_that_does_not_answer_is_given_up_in_time(tmp_path: Path, list
     started = time.monotonic()
     with pytest.raises(ControlError, match="did not answer"):
         request(tmp_path, "status", timeout_s=0.1)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20  # and not for ever
 
 
 def test_an_engine_that_drips_its_answer_is_given_up_in_time_too(tmp_path: Path, listener: socket.socket) -> None:

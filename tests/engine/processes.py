@@ -21,7 +21,7 @@ from data_controller.monitoring.process import read_info
 SOURCE = Path(__file__).parents[2] / "src"
 START_S = 240.0
 """Kernels that are not compiled yet cost minutes."""
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from data_controller.journal.files import DiskFile
 from data_controller.killswitch.latch import Latch, prepare
 from data_controller.records import Batch, Kind
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 T0 = 1_700_000_000 * 10**9
 
 

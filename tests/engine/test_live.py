@@ -28,7 +28,7 @@ from data_controller.killswitch.latch import Latch
 from data_controller.lake.tables import read_table
 from data_controller.monitoring.process import read_info
 from data_controller.records import Kind
-from tests.engine.processes import Engine, config_tree, until, write_config
+from tests.engine.processes import START_S, Engine, config_tree, until, write_config
 from tests.simulator.simulator_process import Process
 
 pytestmark = pytest.mark.slow
@@ -90,7 +90,7 @@ def test_a_run_says_what_it_did_and_its_replay_says_the_same(write: Callable[...
 
 
 def test_a_run_that_only_records_proves_books_and_decides_nothing(write: Callable[..., Path], tmp_path: Path) -> None:
-    code, summary = Engine(write(), "--for", "2s", "--record-only").end(None)
+    code, summary = Engine(write(), "--for", "4s", "--record-only").end(None)
     assert code == OK
     assert summary["books_proved"] == 2 and summary["checksums_ok"] > 0
     assert summary["feature_rows"] == summary["predictions"] == summary["decisions"] == 0
@@ -191,7 +191,7 @@ def test_a_second_engine_on_the_same_state_is_refused_with_the_holders_pid(engin
         [sys.executable, "-P", "-m", "data_controller", "run", "-c", str(engine.config), "--for", "1s"],
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.fspath(Path(__file__).parents[2] / "src"), "COLUMNS": "500"},
-        timeout=60,
+        timeout=START_S,
         check=False,
     )
     assert second.returncode != OK
@@ -296,7 +296,7 @@ def test_a_step_of_the_wall_clock_ends_a_run_and_starts_another(tmp_path: Path, 
         return Clock(lambda: time.time_ns() + stepped_ns, time.monotonic_ns, **limits)
 
     tree = config_tree(tmp_path / "state", exchange.port, swift, monitoring={"enabled": False})
-    summary = run(parse(tree), for_s=4.0, on_event=on_event, make_clock=make_clock)
+    summary = run(parse(tree), for_s=6.0, on_event=on_event, make_clock=make_clock)
     assert (summary["starts"], summary["stopped_by"]) == (2, "time")
     assert seen.count("live") == 2
     assert summary["books_proved"] == 2

@@ -13,8 +13,8 @@ from data_controller.exchanges.bitfinex.subscriptions import BitfinexSubscriptio
 from data_controller.exchanges.protocols import Rows
 from data_controller.market.books import Books
 from data_controller.market.core import BROKE, CONTROL, apply_row
-from data_controller.market.layout import Proof
-from data_controller.market.proof import refresh
+from data_controller.market.layout import BrokenBy, Proof
+from data_controller.market.proof import fall_silent, refresh
 from data_controller.market.rows import Control
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
@@ -76,6 +76,9 @@ class Client:
             for row in np.flatnonzero((books["proof"] == Proof.BROKEN) & (books["broken_ns"] == now_ns)):
                 self._do(self.subs.on_broken(int(row), int(books[row]["broken_by"]), now_ns))
         self._do(self.subs.on_pulse(now_ns, self._last_recv_ns, books))
+        for row in self.subs.silent(now_ns, self.decoder.heard_ns):
+            fall_silent(books, row, now_ns)
+            self._do(self.subs.on_broken(row, BrokenBy.SILENT, now_ns))
 
     def _apply(self, now_ns: int) -> set[int]:
         assert not self.books.ensure(self.tables), f"a channel that nobody asked for: {self.tables.channels[-1]}"

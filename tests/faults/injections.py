@@ -15,6 +15,9 @@ from .world import Link, S, World, event_of
 Fault = Callable[[World, random.Random], float]
 """Does its harm; returns the seconds after which the world is as it was, but for what the client lost."""
 
+NOTICED_S = 42.0
+"""After so long without a heartbeat a channel counts as dead (`channel_silent_after_s`, and an answer's way)."""
+
 _DIGIT = re.compile(rb"[0-9]")
 _JUNK = (
     b"",
@@ -333,6 +336,17 @@ def _mute(world: World, link: Link, rng: random.Random, catch_up: bool) -> float
     return seconds
 
 
+@_on_link
+def dead_channel(world: World, link: Link, rng: random.Random) -> float:
+    """The exchange serves one channel no more, without a word; the socket goes on."""
+    chan_ids = link.session.channel_ids()
+    if not chan_ids:
+        return 0.0
+    world.exchange.mute(link.session.conn, [rng.choice(chan_ids)], True, heartbeats=False)
+    world.later(NOTICED_S, lambda: None)  # until then the client cannot know, and its book may be old
+    return NOTICED_S
+
+
 def maintenance(world: World, rng: random.Random) -> float:
     seconds = rng.uniform(5, 100)
     _maintain(world)
@@ -404,6 +418,7 @@ FAULTS: dict[str, Fault] = {
     "stall": stall,
     "stall_with_heartbeats": stall_with_heartbeats,
     "forget": forget,
+    "dead_channel": dead_channel,
     "maintenance": maintenance,
     "maintenance_without_end": maintenance_without_end,
     "restart": restart,

@@ -12,7 +12,9 @@ from .world import STEP_NS, S, World
 
 SYMBOLS = ("tBTCUSD", "tXRPUSD", "tSHIB:USD")
 START_S = 60.0  # until every book is proved for the first time
-PATIENCE_S = 400.0  # until every book is proved again after the last fault: a lost end of maintenance takes 150 s alone
+# Until every book is proved again after the last fault. A lost end of maintenance takes 150 s alone, and a channel that
+# faults on top of each other had refused three times in a row is tried again after 300 s.
+PATIENCE_S = 400.0
 WATCH_S = 3.0  # a fault that unproves nothing in this time had no effect yet
 
 

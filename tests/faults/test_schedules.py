@@ -7,12 +7,12 @@ import random
 import pytest
 
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
-from data_controller.market.layout import Proof
+from data_controller.market.layout import BrokenBy, Proof
 from data_controller.simulator.exchange import Frame
 
 from .injections import FAULTS
-from .schedules import PATIENCE_S, run
-from .world import Link, World
+from .schedules import PATIENCE_S, _until_proved, run
+from .world import Link, S, World
 
 SAMPLE = range(60)
 
@@ -38,7 +38,7 @@ def test_what_loses_nothing_costs_nothing(name: str) -> None:
     assert (result["resyncs"], result["reconnects"]) == (0, 0)
 
 
-@pytest.mark.parametrize("name", ["corrupt_check", "double_unsubscribed", "lost_unsubscribed"])
+@pytest.mark.parametrize("name", ["corrupt_check", "double_unsubscribed", "lost_unsubscribed", "dead_channel"])
 def test_one_book_that_fails_is_resynced_alone(name: str) -> None:
     result = run(1004, only=name)
     assert result["resyncs"] > 0
@@ -52,13 +52,57 @@ def test_a_socket_that_lost_something_is_opened_again_and_no_book_is_resynced(na
     assert result["resyncs"] == 0
 
 
+def test_a_channel_refused_too_often_is_given_up_aloud_and_proved_again_by_itself() -> None:
+    world = _world("tBTCUSD", "tXRPUSD")
+    (link,) = world.links.values()
+    FAULTS["refused_subscription"](world, random.Random(1))
+    world._later.clear()  # the exchange refuses for longer than the three tries last
+    world.later(20.0, lambda: setattr(link.session, "unserved", ""))
+    while not world.alerts:
+        world.step()
+    _until_proved(world, PATIENCE_S)
+    assert world.client.all_proved() and not world.client.subs.counters["reconnects"]
+    assert [alert.name for alert in world.alerts] == ["bitfinex_channel_refused", "bitfinex_channel_back"]
+    assert world.violations == []
+
+
+def test_a_book_whose_channel_died_is_unusable_before_the_exchange_answers_and_proved_again_after() -> None:
+    world = _world("tBTCUSD", "tXRPUSD")
+    (link,) = world.links.values()
+    dead = min(link.session.channels)
+    world.exchange.mute(link.session.conn, [dead], True, heartbeats=False)
+    died_ns = world.now_ns
+    while world.client.all_proved():
+        world.step()
+    broken_by = world.client.books.books["broken_by"].tolist()
+    assert sorted(broken_by) == [BrokenBy.NOTHING, BrokenBy.SILENT]
+    assert 40.0 <= (world.now_ns - died_ns) / S < 41.0
+    assert dead in link.session.channels  # the answer to the unsubscribe is still to come
+    _until_proved(world, 5.0)
+    assert world.client.all_proved() and dead not in link.session.channels
+    assert world.violations == []
+
+
+def test_in_maintenance_no_book_is_usable_and_afterwards_all_are_proved_again() -> None:
+    world = _world()
+    seconds = FAULTS["maintenance"](world, random.Random(3))
+    while world.client.all_proved():
+        world.step()
+    while world.ahead:
+        assert not world.client.books.books["usable"].any()
+        world.step()
+    _until_proved(world, 5.0)
+    assert world.client.all_proved() and seconds > 5.0
+    assert world.violations == []
+
+
 def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:
     assert run(7) == run(7)
     assert run(7) != run(9)
 
 
-def _world() -> World:
-    world = World(5, BitfinexSettings(instruments=("tBTCUSD",), trades=False, tickers=False))
+def _world(*instruments: str) -> World:
+    world = World(5, BitfinexSettings(instruments=instruments or ("tBTCUSD",), trades=False, tickers=False))
     while not world.client.all_proved():
         world.step()
     return world

@@ -17,7 +17,7 @@ from data_controller.ingest.settings import IngestSettings
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.records import Kind
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

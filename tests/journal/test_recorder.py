@@ -28,7 +28,7 @@ SECOND = 10**9
 SMALL = JournalSettings(arena_bytes=1 << 12, arena_records=64, arenas=4, min_free_bytes=0, segment_bytes=1 << 16)
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
@@ -178,7 +178,7 @@ def test_callbacks_run_on_the_loop_that_was_given(tmp_path: Path) -> None:
         disk.fsync_error = OSError(errno.EIO, "Input/output error")
         writer.push(Kind.FRAME, 0, 2, b"b")
         writer.flush()
-        await asyncio.wait_for(both.wait(), 10)
+        await asyncio.wait_for(both.wait(), 60)
         writer.close()
         return told
 

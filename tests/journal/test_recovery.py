@@ -221,4 +221,4 @@ def test_a_killed_writer_loses_at_most_one_flush_interval(tmp_path: Path) -> Non
         assert kept.damages == []
         assert kept.runs == list(range(1, start + 1, 2))
         # 50 ms between flushes; the rest is what a busy machine may take to schedule the writer.
-        assert killed_ns - kept.last_recv_ns < 50_000_000 + 1_000_000_000
+        assert killed_ns - kept.last_recv_ns < 50_000_000 + 5_000_000_000

@@ -33,7 +33,7 @@ FAST = MonitoringSettings(
 )  # fmt: skip
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "the condition never came"
@@ -50,7 +50,7 @@ class Bench:
         self.engine: subprocess.Popen[bytes] | None = None
         self.monitor = start_monitor(state_dir, monitoring=FAST, stderr=subprocess.DEVNULL)
         token = (state_dir / "token").read_text().strip()
-        self.client = httpx.Client(base_url=self.monitor.url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        self.client = httpx.Client(base_url=self.monitor.url, headers={"Authorization": f"Bearer {token}"}, timeout=40)
 
     def start_engine(self) -> None:
         self.engine = subprocess.Popen([sys.executable, FAKE, self.state_dir], env=ENV)
@@ -105,7 +105,7 @@ def test_kill_works_while_the_engine_is_stopped_and_is_seen_everywhere(bench: Be
     bench.engine.send_signal(signal.SIGSTOP)
     started = time.monotonic()
     answer = bench.client.post("/api/v1/kill", json={"reason": "drill"})
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # it does not wait for the engine to go on
     assert answer.status_code == 200 and answer.json()["latched"] and "did not answer" in answer.json()["engine"]
     assert Latch(bench.state_dir).read().reason == "drill"
     assert bench.metric("kill_switch_active") == {(): 1}
@@ -181,7 +181,7 @@ def test_only_loopback_listens_and_files_are_owner_only(bench: Bench) -> None:
 def test_a_second_monitor_takes_over_when_started_and_is_refused_by_hand(bench: Bench) -> None:
     by_hand = subprocess.run(
         [sys.executable, "-m", "data_controller.monitoring", "--state-dir", bench.state_dir],
-        env=ENV, capture_output=True, text=True, timeout=30,
+        env=ENV, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert by_hand.returncode == 2 and str(bench.monitor.pid) in by_hand.stderr
     with start_monitor(bench.state_dir, stderr=subprocess.DEVNULL) as second:
@@ -217,7 +217,7 @@ def test_orphaned_without_an_engine_it_ends_after_lingering(tmp_path: Path) -> N
         "m = start_monitor(Path(sys.argv[1]), monitoring=MonitoringSettings(linger_s=0.5), stderr=-3)\n"
         "print(m.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], env=ENV, stdout=subprocess.PIPE, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], env=ENV, stdout=subprocess.PIPE, timeout=120)
     pid = int(done.stdout)
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
@@ -248,7 +248,7 @@ def test_beyond_loopback_it_refuses_to_start(tmp_path: Path, host: str) -> None:
     prepare(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "data_controller.monitoring", "--state-dir", tmp_path, "--host", host],
-        env=ENV, capture_output=True, text=True, timeout=30,
+        env=ENV, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2 and "loopback" in done.stderr
 
@@ -256,7 +256,7 @@ def test_beyond_loopback_it_refuses_to_start(tmp_path: Path, host: str) -> None:
 def test_it_makes_no_state_directory_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "data_controller.monitoring", "--state-dir", tmp_path / "none"],
-        env=ENV, capture_output=True, text=True, timeout=30,
+        env=ENV, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2 and not (tmp_path / "none").exists()
 

@@ -13,6 +13,7 @@ import pytest
 
 from data_controller.engine.replay import Replay
 from data_controller.engine.summary import summary_of
+from data_controller.features.layout import VALID_NS
 from data_controller.records import NO_CONNECTION, Batch, Command, Kind, Pulse
 from tests.pipeline.recording import Recording, eager_bundle, eager_config
 
@@ -154,6 +155,67 @@ def test_no_entry_is_accepted_once_latched_or_without_a_journal(
     assert runner.pipeline.trader.counters["orders_entry"] == entries[0]
     assert summary_of(recording.pipeline)["orders"] > 0
     assert recording.pipeline.trader.counters["orders_entry"] > entries[0]
+
+
+def test_from_a_maintenance_on_no_book_is_usable_features_see_a_gap_and_no_entry_is_accepted(
+    recording: Recording,
+) -> None:
+    batch = recording.batch
+    half = len(batch.recv_ns) // 2
+    cut = appended(batch, Kind.FRAME, b'{"event":"info","code":20060,"msg":""}', half)
+    cut.conn[half] = 0
+    runner = Replay()
+    runner.feed(cut, 0, half)
+    pipeline = runner.pipeline
+    entries = pipeline.trader.counters["orders_entry"]
+    assert entries > 0 and pipeline.features.acc["live"].all() and pipeline.books.books["usable"].any()
+    runner.feed(cut, half, half + 1)
+    assert not pipeline.books.books["usable"].any()
+    assert not pipeline.features.acc["live"].any() and not pipeline.features.acc["trades_live"].any()
+    runner.feed(cut, half + 1, len(cut.recv_ns))
+    assert pipeline.trader.counters["orders_entry"] == entries
+    assert not pipeline.books.books["usable"].any()
+
+
+class Dying(Recording):
+    """A recording in which the exchange stops serving one channel after another, without a word."""
+
+    def _turn(self) -> None:
+        for second, stream in ((4, "book"), (5, "trades")):
+            if self.now_ns == self.exchange_began_ns + second * 10**9:
+                (session,) = self._sessions.values()
+                first = session.channel_ids("tBTCUSD", stream)[:1]
+                self.exchange.mute(session.conn, first, True, heartbeats=False)
+        super()._turn()
+        told = [gap for rows in self.told.get("gaps", []) for gap in rows if gap["reason"] == "SILENT"]
+        if len(told) > len(self.silences):
+            self.silences += [(gap["channel"], gap["recv_ns"], gap["since_ns"]) for gap in told[len(self.silences) :]]
+            acc = self.pipeline.features.acc[0]
+            self.features.append((int(acc["live"]), int(acc["trades_lost"])))
+
+    def __init__(self, config: Any) -> None:
+        self.silences: list[tuple[int, int, int]] = []
+        self.features: list[tuple[int, int]] = []
+        self.exchange_began_ns = 1_700_000_000 * 10**9
+        super().__init__(config, seconds=14)
+
+
+def test_a_channel_that_dies_without_a_word_is_a_gap_of_its_features_and_replays_the_same(bundle: Path) -> None:
+    tree = {"bitfinex": {"instruments": ["tBTCUSD"], "tickers": False, "channel_silent_after_s": 5}}
+    live = Dying(eager_config(bundle, ["tBTCUSD"], exchanges=tree))
+    names = [live.pipeline.tables.channels[channel].stream for channel, _, _ in live.silences]
+    assert names == ["book", "trades"]
+    assert all(5 * 10**9 < at - since <= 52 * 10**8 for _, at, since in live.silences)
+    assert live.features[1][1] == 1  # the trade feed lost something in this second
+    _, at_ns, since_ns = live.silences[0]
+    ring = live.pipeline.features.bins[0]
+    for second in range(since_ns // 10**9 + 1, at_ns // 10**9):  # the book was a guess
+        assert ring["sums"][VALID_NS, second & (ring["log_mid"].shape[0] - 1)] == 0
+    assert live.pipeline.totals()["resyncs"] == 2
+    summary = summary_of(live.pipeline)
+    assert summary["books_proved"] == 1
+    again = replayed(live.batch)
+    assert again["digest"] == summary["digest"]
 
 
 def test_a_bad_frame_unproves_the_books_of_its_connection_until_a_snapshot(bundle: Path) -> None:

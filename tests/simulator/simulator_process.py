@@ -27,7 +27,7 @@ class Process:
         )
         self.ready = self.line()
         self.port = self.ready["port"]
-        self.control = socket.create_connection(("127.0.0.1", self.ready["control_port"]), timeout=20)
+        self.control = socket.create_connection(("127.0.0.1", self.ready["control_port"]), timeout=60)
         self.replies = self.control.makefile("rb")
 
     def line(self) -> dict[str, Any]:
@@ -45,4 +45,4 @@ class Process:
         self.control.close()
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(20)
+        return self.process.wait(60)

@@ -230,6 +230,24 @@ def test_the_log_knows_what_kind_of_book_a_channel_was(precision):
         link.meant.book(4)
 
 
+def test_a_silent_channel_says_nothing_more_not_even_a_heartbeat_and_the_others_go_on():
+    exchange = Exchange(3, 1)
+    link = Link(Session(exchange))
+    client = Client()
+    client.feed(link.receive(json.dumps({"event": "conf", "flags": ALL_FLAGS})))
+    dead = subscribe(link, client, "book")
+    alive = subscribe(link, client, "book", prec="R0")
+    link.arm(Fault("silent", channel="book"))
+    link.poll(exchange.now_ns + SECOND)
+    assert link.struck == {"silent": 1} and link.faults == []
+    said = link.poll(exchange.now_ns + 40 * SECOND)
+    assert not any(frame.startswith(b"[%d," % dead) for frame in said)
+    assert any(frame.startswith(b"[%d," % alive) for frame in said)
+    assert b'"unsubscribed"' in link.receive(json.dumps({"event": "unsubscribe", "chanId": dead}))[-1]
+    client.feed(link.receive(json.dumps({"event": "subscribe", "channel": "book", "symbol": "tBTCUSD"})))
+    assert client.books
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_any_schedule_of_faults_leaves_the_exchange_itself_true(seed):
     exchange = Exchange(seed, 2)

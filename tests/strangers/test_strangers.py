@@ -93,7 +93,7 @@ def test_a_faulty_exchange_is_complained_of(name, argument, fault, complaint):
     interpreter(name)
     exchange = Process("--instruments", "2", "--ticks-per-second", "200", "--dust", "0")
     run = start(name, exchange.port, 8.0, argument)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(c["frames"] > 100 for c in exchange.do("stats")["connections"]):
         assert time.monotonic() < deadline
         time.sleep(0.02)

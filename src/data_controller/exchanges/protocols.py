@@ -50,6 +50,11 @@ class Decoder(Protocol):
         """Monotone counts by name."""
         ...
 
+    @property
+    def heard_ns(self) -> NDArray[np.int64]:
+        """[channels] Arrival of each live channel's last frame, heartbeats included; 0 where nothing serves it."""
+        ...
+
     def opened(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """A connection opened: forget what slot `conn` knew; append its CONTROL row."""
 
@@ -79,7 +84,7 @@ class Subscriptions(Protocol):
         ...
 
     def on_broken(self, channel: int, broken_by: int, now_ns: int) -> list[Any]:
-        """Actions after the book of `channel` broke: resync it alone."""
+        """Actions after the book of `channel` broke, or after it fell silent, book or not: resync it alone."""
         ...
 
     def reload(self, settings: Any, now_ns: int) -> list[Any]:
@@ -88,4 +93,12 @@ class Subscriptions(Protocol):
 
     def on_pulse(self, now_ns: int, last_recv_ns: NDArray[np.int64], books: NDArray[np.void]) -> list[Any]:
         """Actions that deadlines ask for: silent sockets, lost acks, stale books. `last_recv_ns` by connection slot."""
+        ...
+
+    def silent(self, now_ns: int, heard_ns: NDArray[np.int64]) -> list[int]:
+        """Channels that should have been heard of since `heard_ns` (Decoder.heard_ns) and were not.
+
+        Looked at on pulses, after `on_pulse`: a socket that is silent as a whole is not a matter of its channels. The
+        caller breaks each one's book, tells its features, and asks `on_broken` with BrokenBy.SILENT what to do.
+        """
         ...

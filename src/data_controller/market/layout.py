@@ -100,6 +100,8 @@ class BrokenBy(IntEnum):
     CROSSED = 6
     COLLISION = 7
     CLOSED = 8  # the connection ended
+    MAINTENANCE = 9  # the venue pauses or restarts: what changes meanwhile may never be sent
+    SILENT = 10  # the venue stopped speaking of it without a word
 
 
 class ChecksumRule(IntEnum):

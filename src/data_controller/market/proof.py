@@ -9,10 +9,12 @@
     not EMPTY, BROKEN  checksum matches                       PROVED by CHECKSUM
     not EMPTY, BROKEN  checksum differs                       BROKEN by CHECKSUM
     not EMPTY, BROKEN  too deep, inexact, crossed over 1 s    BROKEN by that
-    not BROKEN         GAP                                    BROKEN by GAP, or by CLOSED
+    not BROKEN         GAP                                    BROKEN by GAP, or by its cause (CLOSED, MAINTENANCE)
+    not BROKEN         not even heartbeats for too long       BROKEN by SILENT
     PROVED, CHECKSUM   a change unchecked for max_age         PENDING
 
 An EMPTY or BROKEN book ignores changes and checksums. A quiet book stays PROVED: its last checksum covers all of it.
+Whether it is quiet or dead its heartbeats tell; what those look like is the venue's matter.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _BY_NOTHING = int(ProofBy.NOTHING)
 _BY_CHECKSUM = int(ProofBy.CHECKSUM)
 _BY_SEQUENCE = int(ProofBy.SEQUENCE)
 _CROSSED = int(BrokenBy.CROSSED)
+_SILENT = int(BrokenBy.SILENT)
 
 
 @kernel
@@ -86,6 +89,14 @@ def checksum_matched(book: Any, now_ns: Any) -> None:
     book.unproved_since_ns = 0
     book.checksummed = 1
     set_proof(book, _PROVED, _BY_CHECKSUM)
+
+
+@kernel
+def fall_silent(books: Any, row: Any, now_ns: Any) -> None:
+    """Break book `row`, which its venue serves no more; nothing where it is no book, or BROKEN already."""
+    book = books[row]
+    if book.depth != 0 and book.proof != _BROKEN:
+        break_book(book, _SILENT, now_ns)
 
 
 @kernel

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from data_controller.actions import Action, Predict, Tell
 from data_controller.exchanges.protocols import Decoder, Rows, Subscriptions
-from data_controller.features.accumulate import on_break
+from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.features.closing import invalidate
 from data_controller.features.layout import SECOND_NS
 from data_controller.features.state import FeatureState
 from data_controller.kernels import machine_code
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
-from data_controller.market.proof import refresh
+from data_controller.market.proof import fall_silent, refresh
 from data_controller.market.rows import EVENT
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
@@ -75,8 +75,9 @@ class Pipeline:
 
     `configure(start)` gives the Setup for a START record; a later START begins anew (the digests and `totals` go on).
     A tick's features are computed in slices, and digests where there is time: `pending`: `work()` has something to do;
-    `advance()` finishes a tick before anything that it reads can change. `recompute(question)` gives the outputs and validity that replay
-    digests and compares in place of a recorded answer. Bad frames raise nothing; a START that cannot be set up does.
+    `advance()` finishes a tick before anything that it reads can change. `recompute(question)` gives the outputs and
+    validity that replay digests and compares in place of a recorded answer. Bad frames raise nothing; a START that
+    cannot be set up does.
     """
 
     def __init__(self, configure: Callable[[Start], Setup], recompute: Recompute | None = None) -> None:
@@ -317,14 +318,15 @@ class Pipeline:
             )
             self._after_trading(rows)
 
-    def _on_broken(self, channel: int, broken_by: int, seq: int, now_ns: int) -> None:
+    def _on_broken(self, channel: int, broken_by: int, seq: int, now_ns: int, since_ns: int = 0) -> None:
+        """Tell of a book that broke, or of a channel that fell silent at `since_ns`, and ask its venue what to do."""
         self._finish()
         self.counters["breaks"] += 1
         book = self.books.books[channel]
         route = self.routes.array[channel]
         name = self.tables.channels[channel]
-        since_ns = int(book["checked_ns"]) or int(book["snapshot_ns"])
-        if broken_by == BrokenBy.CHECKSUM and route["primary"]:
+        since_ns = since_ns or int(book["checked_ns"]) or int(book["snapshot_ns"])
+        if broken_by in (BrokenBy.CHECKSUM, BrokenBy.SILENT) and route["primary"]:
             f = self.features
             invalidate(f.bins, f.hist, f.acc, int(route["instrument"]), since_ns, now_ns)
         gap = {
@@ -439,9 +441,23 @@ class Pipeline:
             self.vitals = _pulse(payload)
             self._set_mode()
         self._refresh_proofs()
-        for subscriptions in self.subscriptions:
+        for decoder, subscriptions in zip(self.decoders, self.subscriptions, strict=True):
             if subscriptions is not None:
                 self._actions += subscriptions.on_pulse(self.now_ns, self.last_recv_ns, self.books.books)
+                heard_ns = decoder.heard_ns
+                for channel in subscriptions.silent(self.now_ns, heard_ns):
+                    self._on_silent(channel, int(heard_ns[channel]))
+
+    def _on_silent(self, channel: int, heard_ns: int) -> None:
+        """A channel died without a word: since `heard_ns` its book is a guess, and its trades are lost."""
+        self._finish()
+        fall_silent(self.books.books, channel, self.now_ns)
+        route = self.routes.array[channel]
+        if route["primary"]:
+            on_break(self.features.acc, int(route["instrument"]), self.now_ns)
+        elif self.tables.channels[channel].stream == "trades":
+            on_trades_break(self.features.acc, int(route["instrument"]), self.now_ns)
+        self._on_broken(channel, BrokenBy.SILENT, self._seq, self.now_ns, heard_ns)
 
     def _set_proof(self, proof: ProofSettings) -> None:
         self.books.accept_mask = self._accept_mask = proof.accept_mask

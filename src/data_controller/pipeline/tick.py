@@ -68,9 +68,7 @@ class Ticks:
             store(f.closed, f.bins, f.hist, first, min(first + STORED_PER_SLICE, instruments), second)
             yield
 
-    def _slices(
-        self, tick_ns: int, primary: NDArray[np.int32], held: int, actions: list[Action]
-    ) -> Iterator[None]:
+    def _slices(self, tick_ns: int, primary: NDArray[np.int32], held: int, actions: list[Action]) -> Iterator[None]:
         f = self.features
         instruments, second = len(primary), tick_ns // SECOND_NS - 1
         yield from self._store(instruments, second)

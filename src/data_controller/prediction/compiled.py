@@ -1,4 +1,4 @@
-"""The linear model's forward pass as one compiled loop: the tier that a tick of a hundred instruments waits least for."""
+"""The linear model's forward pass as one compiled loop: the tier that a tick waits least for."""
 
 from __future__ import annotations
 

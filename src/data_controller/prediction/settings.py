@@ -15,7 +15,7 @@ class PredictionSettings(Section):
 
     bundle: Path | None = restart(None, description="directory of the model bundle; none = the one in the package")
     tiers: tuple[Literal["compiled", "numpy"], ...] = restart(
-        ("compiled", "numpy"), description="rungs in the order they are tried; below the last one there is no prediction"
+        ("compiled", "numpy"), description="rungs in the order they are tried; below the last there is no prediction"
     )
     horizons_s: tuple[int, ...] | None = restart(
         None, description="horizons to act on, a subset of the bundle's; none = all of them"

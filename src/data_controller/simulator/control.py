@@ -15,6 +15,7 @@ import numpy as np
 from data_controller.errors import SimulatorError
 from data_controller.simulator.faults import Fault, describe, fault, random_faults
 from data_controller.simulator.server import Peer, Server
+from data_controller.simulator.session import RESUMED
 
 SECOND = 1_000_000_000
 
@@ -132,13 +133,19 @@ class Control:
     def _maintenance(self, command: dict[str, Any]) -> dict[str, Any]:
         seconds = float(command.get("duration_s", 5.0))
         self.server.exchange.maintenance = True
-        asyncio.get_running_loop().call_later(seconds, self._maintained)
+        told = set(self.server.peers)
+        asyncio.get_running_loop().call_later(seconds, self._maintained, told)
         for peer in self.server.peers.values():
             peer.link.arm(Fault("maintenance", duration_ns=int(seconds * SECOND)))
         return {"until_s": seconds}
 
-    def _maintained(self) -> None:
+    def _maintained(self, told: set[int]) -> None:
+        """End a maintenance; its fault tells those of `told`, who were there when it began."""
         self.server.exchange.maintenance = False
+        for conn, peer in self.server.peers.items():
+            if conn not in told:
+                peer.link.session.info(RESUMED)
+                peer.flush()
 
     def _restart(self, command: dict[str, Any]) -> dict[str, Any]:
         for peer in self.server.peers.values():

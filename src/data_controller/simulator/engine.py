@@ -70,7 +70,7 @@ def second(state: Any) -> None:
         if even and channel.slow == 1 and channel.dirty == 1 and channel.kind == BOOK and channel.muted == 0:
             update_book(state, row)
             channel.dirty = 0
-        if now - channel.sent_ns >= HEARTBEAT_NS:
+        if channel.muted != 2 and now - channel.sent_ns >= HEARTBEAT_NS:
             send_heartbeat(state, row)
 
 

@@ -305,8 +305,15 @@ class Exchange:
         """Close a channel of a connection."""
         self._release(self._find(conn, chan_id))
 
-    def mute(self, conn: int, chan_ids: Sequence[int] | None, muted: bool, catch_up: bool = True) -> None:
-        """Silence channels of a connection (None: all) but for heartbeats, or let them speak again.
+    def mute(
+        self,
+        conn: int,
+        chan_ids: Sequence[int] | None,
+        muted: bool,
+        catch_up: bool = True,
+        heartbeats: bool = True,
+    ) -> None:
+        """Silence channels of a connection (None: all), but for `heartbeats`, or let them speak again.
 
         What changed meanwhile is sent at the next event; with `catch_up` False it is never sent.
         """
@@ -314,7 +321,7 @@ class Exchange:
         for row in np.flatnonzero((channels["active"] == 1) & (channels["conn"] == conn)).tolist():
             if chan_ids is not None and int(channels[row]["chan_id"]) not in chan_ids:
                 continue
-            channels[row]["muted"] = int(muted)
+            channels[row]["muted"] = int(muted) if heartbeats else 2 * int(muted)
             if not muted and not catch_up and channels[row]["kind"] == layout.BOOK:
                 n0, n1 = look(self._state, row, 0), look(self._state, row, 1)
                 settle(self._state, row, n0, n1)

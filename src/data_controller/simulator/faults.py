@@ -10,6 +10,7 @@ What each kind does:
     stall         nothing is sent for `duration_ns`, then everything that waited
     mute          the exchange itself falls silent but for heartbeats for `duration_ns`; numbering goes on. What
                   changed meanwhile is sent at the end, or with `catch_up` False never
+    silent        one channel is served no more, without a word and without heartbeats; the connection goes on
     disconnect    the connection ends in place of the frame
     cut           the connection ends in the middle of the frame's bytes
     lost_ack      the next `subscribed`, `unsubscribed` or `conf` is never sent
@@ -42,6 +43,7 @@ KINDS = (
     "reorder",
     "stall",
     "mute",
+    "silent",
     "disconnect",
     "cut",
     "lost_ack",
@@ -51,7 +53,7 @@ KINDS = (
     "restart",
 )
 _ACKS = (b'{"event":"subscribed"', b'{"event":"unsubscribed"', b'{"event":"conf"')
-_TIMED = ("mute", "maintenance", "restart")  # they act on the session, not on a frame
+_TIMED = ("mute", "silent", "maintenance", "restart")  # they act on the session, not on a frame
 _KIND_OF = {name: kind for kind, name in layout.KIND_NAMES.items()}
 SECOND = 1_000_000_000
 
@@ -146,6 +148,9 @@ class Link:
         for armed in list(self.faults):
             if armed.kind not in _TIMED or armed.after > 0:
                 continue
+            if armed.kind == "silent":
+                self._silence(armed)
+                continue
             if armed.until_ns == 0:
                 armed.until_ns = now_ns + armed.duration_ns
                 self._count(armed)
@@ -153,6 +158,15 @@ class Link:
             elif now_ns >= armed.until_ns:
                 self.faults.remove(armed)
                 self._end(armed)
+
+    def _silence(self, armed: Fault) -> None:
+        """Let the oldest channel that fits die, once there is one."""
+        session = self.session
+        chan_ids = session.channel_ids(armed.symbol, armed.channel)
+        if chan_ids:
+            session.exchange.mute(session.conn, chan_ids[:1], True, heartbeats=False)
+            self.faults.remove(armed)
+            self._count(armed)
 
     def _begin(self, armed: Fault) -> None:
         session = self.session

@@ -68,7 +68,7 @@ CHANNEL = np.dtype(
         ("kind", "<i8"),  # BOOK ... CANDLES_KIND
         ("precision", "<i8"),  # 0..4, RAW
         ("slow", "<i8"),  # frequency F1: at most one burst every two seconds
-        ("muted", "<i8"),  # 1: nothing but heartbeats is sent
+        ("muted", "<i8"),  # 1: nothing but heartbeats is sent; 2: nothing at all
         ("dirty", "<i8"),  # something changed since the last burst
         ("conn", "<i8"),
         ("instrument", "<i8"),

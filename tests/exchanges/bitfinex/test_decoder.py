@@ -282,6 +282,86 @@ def test_closing_breaks_the_books_of_the_connection_and_forgets_it() -> None:
     assert kinds(session.feed([7, SNAPSHOT])) == ["CONTROL.UNKNOWN_CHANNEL"]
 
 
+@pytest.mark.parametrize(("code", "control"), [(20051, "RESTART"), (20060, "MAINTENANCE_START")])
+def test_a_restart_or_a_maintenance_breaks_every_book_of_its_connection_first(code: int, control: str) -> None:
+    session = book(SEQ)
+    session.feed([7, SNAPSHOT, 1], subscribed(8, "trades"), [8, [[1, 2, 3, 4]], 2])
+    session.open(1)
+    session.feed(conf(SEQ), subscribed(9, prec="P1"), [9, SNAPSHOT, 1], conn=1)
+    rows = session.feed({"event": "info", "code": code})
+    assert sorted(kinds(rows[:-1])) == ["GAP", "GAP"]
+    assert kinds(rows[-1:]) == [f"CONTROL.{control}"]
+    assert {int(row["channel"]) for row in rows[:-1]} == {0, 1}
+    assert session.books.books[0]["broken_by"] == BrokenBy.MAINTENANCE
+    assert core.LOST in session.codes[-3:]
+    assert session.proof(2) == Proof.PROVED
+
+
+def test_after_a_maintenance_a_book_is_proved_again_by_a_new_subscription_only() -> None:
+    session = book(SEQ)
+    session.feed([7, SNAPSHOT, 1], {"event": "info", "code": 20060}, [7, [100, 3, 2], 2])
+    assert session.proof() == Proof.BROKEN
+    session.feed({"event": "info", "code": 20061}, [7, [100, 3, 2], 3])
+    assert session.proof() == Proof.BROKEN
+    session.feed({"event": "unsubscribed", "chanId": 7}, subscribed(11), [11, SNAPSHOT, 4])
+    assert session.proof() == Proof.PROVED
+
+
+@pytest.mark.parametrize("acknowledged_before", [True, False])
+def test_a_snapshot_that_comes_in_maintenance_proves_nothing(acknowledged_before: bool) -> None:
+    session = book(SEQ) if acknowledged_before else Session()
+    session.feed(conf(SEQ), {"event": "info", "code": 20060})
+    if not acknowledged_before:
+        session.feed(subscribed(7))
+    session.feed([7, SNAPSHOT, 1])
+    assert session.proof() in (Proof.EMPTY, Proof.BROKEN)
+    session.feed({"event": "info", "code": 20061}, [7, [100, 3, 2], 2])
+    assert session.proof() == Proof.BROKEN
+
+
+def test_a_greeting_that_tells_of_a_maintenance_is_its_beginning() -> None:
+    session = Session()
+    rows = session.feed({"event": "info", "version": 2, "platform": {"status": 0}})
+    assert kinds(rows) == ["CONTROL.INFO", "CONTROL.MAINTENANCE_START"]
+    session.feed(conf(SEQ), subscribed(7), [7, SNAPSHOT, 1])
+    assert session.proof() == Proof.EMPTY
+
+
+def test_when_each_live_channel_was_last_heard_is_known_heartbeats_included() -> None:
+    session = book(SEQ)
+    session.feed(subscribed(8, "trades"), subscribed(9, "ticker"))
+    seconds = iter(range(1, 100))
+
+    def at(message: Any, conn: int = 0) -> list[int]:
+        session.feed(message, conn=conn, times=[T0 + next(seconds) * 1000 * MS])
+        return [max(0, heard - T0) // (1000 * MS) for heard in session.decoder.heard_ns.tolist()]
+
+    assert at([7, SNAPSHOT, 1])[0] == 1
+    assert at([8, "te", [1, 1700000000000, 0.1, 100], 2])[:2] == [1, 2]
+    ticker = [100, 1, 101, 1, 0, 0, 100, 5, 101, 99]
+    assert at([9, ticker, 3]) == [1, 2, 3]
+    assert at([7, "hb", 4]) == [4, 2, 3]
+    assert at([8, "hb", 5]) == [4, 5, 3]
+    assert at([9, "hb", 6]) == [4, 5, 6]
+    assert at([8, "hb", 5]) == [4, 5, 6]  # a frame told twice says nothing new
+    assert at([7, "cs", 12, 7]) == [8, 5, 6]
+    assert at(b"[7,[[") == [8, 5, 6]
+    assert at([1234, "hb", 9]) == [8, 5, 6]
+    assert at({"event": "unsubscribed", "chanId": 8}) == [8, 0, 6]
+    assert at(subscribed(10, "trades")) == [8, 12, 6]
+    session.close()
+    assert session.decoder.heard_ns.tolist() == [0, 0, 0]
+
+
+def test_a_trade_feed_that_ends_is_told_as_lost() -> None:
+    session = Session()
+    session.feed(subscribed(8, "trades"))
+    rows = session.feed({"event": "unsubscribed", "chanId": 8})
+    assert kinds(rows) == ["GAP", "CONTROL.UNSUBSCRIBED"]
+    assert session.codes[-2] == core.LOST
+    assert kinds(session.feed({"event": "unsubscribed", "chanId": 8})) == ["CONTROL.UNSUBSCRIBED"]
+
+
 def test_info_error_and_pong_are_control_rows() -> None:
     session = book()
     rows = session.feed(
@@ -295,6 +375,7 @@ def test_info_error_and_pong_are_control_rows() -> None:
         {"event": "pong", "cid": 1234, "ts": 1},
         {"event": "something new"},
     )
+    rows = [row for row in rows if row["kind"] != Kind.GAP]
     assert kinds(rows) == [
         f"CONTROL.{name}"
         for name in ["INFO", "RESTART", "MAINTENANCE_START", "MAINTENANCE_END", "INFO", "ERROR", "ERROR", "PONG"]
@@ -503,6 +584,20 @@ def test_the_connections_last_arrival_is_told() -> None:
 def test_a_slot_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a connection slot"):
         Session().open(-1)
+
+
+@pytest.mark.skipif(not CAPTURE.exists(), reason="the recorded session is not here")
+def test_no_channel_of_a_real_session_says_nothing_for_25_seconds_whatever_its_stream() -> None:
+    frames, times = captured()
+    session = Session()
+    longest_s: dict[str, float] = {}
+    for lo in range(0, len(frames), 50):
+        session.feed(*frames[lo : lo + 50], times=times[lo : lo + 50])
+        for channel, heard_ns in zip(session.tables.channels, session.decoder.heard_ns.tolist(), strict=True):
+            silent_s = (session.now_ns - heard_ns) / 1e9
+            longest_s[channel.stream] = max(silent_s, longest_s.get(channel.stream, 0.0))
+    assert set(longest_s) == {"book", "trades", "ticker"}
+    assert all(15.0 < seconds < 25.0 for seconds in longest_s.values()), longest_s
 
 
 @pytest.mark.skipif(not CAPTURE.exists(), reason="the recorded session is not here")

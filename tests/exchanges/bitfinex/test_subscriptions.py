@@ -342,9 +342,68 @@ def test_a_refused_subscription_is_tried_three_times_and_given_up_aloud(code: in
     assert rig.alerts[-1].name == "bitfinex_channel_refused"
     assert rig.alerts[-1].severity == "critical"
     assert str(code) in rig.alerts[-1].text
-    assert rig.pulse(3600) == []
+    assert rig.pulse(299.9) == []
     rig.perform(rig.subs.reload(rig.settings, rig.now_ns))  # a person looked at it
     rig.inbox = rig.inbox[-1:]
+    rig.settle()
+    assert rig.live_everywhere()
+
+
+def _refuse_until_given_up(rig: Rig, tries: int = 3) -> None:
+    """Refuse channel 0 from its next subscription on."""
+    for _ in range(tries):
+        while rig.states()[0] != "SUBSCRIBING":
+            rig.pulse(1)
+        rig.row(Control.ERROR, channel=0, price=10300)
+        rig.inbox.clear()
+    assert rig.states()[0] == "FAILED"
+
+
+def test_a_channel_given_up_is_tried_again_later_each_time_with_one_alert_and_word_when_it_is_back() -> None:
+    rig = _book_rig(2)
+    rig.broken(0, BrokenBy.CHECKSUM)
+    rig.answer()
+    _refuse_until_given_up(rig)
+    for wait in (300, 600, 1200, 2400, 3600, 3600):
+        assert rig.pulse(wait - 0.1) == []
+        assert rig.pulse(0.1) == [Send(0, requests.subscribe(rig.tables.channels[0]))]
+        rig.row(Control.ERROR, channel=0, price=10300)
+        rig.inbox.clear()
+        assert rig.states() == ["FAILED", "LIVE"]
+    assert [(alert.severity, alert.name) for alert in rig.alerts] == [("critical", "bitfinex_channel_refused")]
+    assert rig.subs.counters["given_up"] == 1
+    rig.pulse(3600)
+    rig.settle()
+    assert rig.live_everywhere()
+    assert [(alert.severity, alert.name) for alert in rig.alerts[1:]] == [("info", "bitfinex_channel_back")]
+    rig.broken(0, BrokenBy.CHECKSUM)
+    rig.answer()
+    _refuse_until_given_up(rig)
+    assert [alert.severity for alert in rig.alerts] == ["critical", "info", "critical"]
+    assert rig.pulse(299.9) == []
+
+
+def test_a_channel_given_up_is_tried_on_a_new_socket_without_a_second_alert() -> None:
+    rig = _book_rig(2)
+    rig.broken(0, BrokenBy.CHECKSUM)
+    rig.answer()
+    _refuse_until_given_up(rig)
+    rig.row(Control.RESTART)
+    rig.connect()
+    rig.answer()  # conf
+    _refuse_until_given_up(rig)
+    assert [alert.severity for alert in rig.alerts] == ["critical"]
+
+
+def test_a_channel_given_up_is_tried_when_a_maintenance_is_over() -> None:
+    rig = _book_rig(2)
+    rig.broken(0, BrokenBy.CHECKSUM)
+    rig.answer()
+    _refuse_until_given_up(rig)
+    rig.row(Control.MAINTENANCE_START)
+    assert rig.pulse(140, heard=False) == []
+    rig.row(Control.MAINTENANCE_END)
+    rig.last_recv_ns[:] = rig.now_ns
     rig.settle()
     assert rig.live_everywhere()
 
@@ -437,6 +496,7 @@ def test_in_maintenance_nothing_is_asked_or_silent_and_its_end_asks_for_every_ch
     assert rig.row(Control.MAINTENANCE_START) == []
     assert rig.broken(0, BrokenBy.CHECKSUM) == []
     assert rig.broken(1, BrokenBy.GAP) == []
+    assert rig.broken(2, BrokenBy.MAINTENANCE) == []
     assert rig.pulse(149, heard=False) == []
     assert len(_unsubscribes(rig.row(Control.MAINTENANCE_END))) == 3
     rig.last_recv_ns[:] = rig.now_ns
@@ -542,11 +602,42 @@ def test_a_book_without_its_proof_for_too_long_is_asked_for_again() -> None:
     assert rig.pulse(0.1) == [Send(0, requests.unsubscribe(rig.chan_id(0)))]
 
 
-def test_a_book_that_never_changes_is_asked_for_again_after_a_long_time() -> None:
+def _heard(rig: Rig, *seconds_ago: float) -> Any:
+    return np.array([rig.now_ns - int(s * S) if s >= 0 else 0 for s in seconds_ago], np.int64)
+
+
+def test_a_proved_book_that_never_changes_is_quiet_and_not_asked_for_again() -> None:
     rig = _book_rig(1)
     rig.book(0, proof=Proof.PROVED, snapshot_ns=rig.now_ns, checked_ns=rig.now_ns)
-    assert rig.pulse(600) == []
-    assert len(_unsubscribes(rig.pulse(0.1))) == 1
+    assert rig.pulse(86400) == []
+
+
+def test_a_channel_without_even_a_heartbeat_is_silent_and_resynced_alone_whatever_it_is() -> None:
+    rig = Rig(instruments=("tBTCUSD",), candles=("1m",))
+    rig.start()
+    rig.settle()
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 40, 40, 0, 0)) == []
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 40.1, 39, 41, -1)) == [0, 2]
+    for channel in range(4):
+        (send,) = rig.broken(channel, BrokenBy.SILENT)
+        assert send == Send(0, requests.unsubscribe(rig.chan_id(channel)))
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 50, 50, 50, 50)) == []  # on its way
+    rig.settle()
+    assert rig.live_everywhere()
+    assert rig.subs.counters["reconnects"] == 0
+
+
+def test_in_maintenance_no_channel_is_silent() -> None:
+    rig = _book_rig(1)
+    rig.row(Control.MAINTENANCE_START)
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 100)) == []
+
+
+def test_a_channel_of_nobody_or_of_a_socket_given_up_is_not_silent() -> None:
+    rig = _book_rig(1)
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 0, 100)) == []
+    rig.subs.on_control(_row(rig, Control.RESTART), rig.now_ns)
+    assert rig.subs.silent(rig.now_ns, _heard(rig, 100)) == []
 
 
 def test_a_book_row_that_is_not_in_use_is_not_looked_at() -> None:

@@ -12,14 +12,12 @@ _EMPTY, _PENDING, _BROKEN = int(Proof.EMPTY), int(Proof.PENDING), int(Proof.BROK
 
 
 @kernel
-def attention(books: NDArray[np.void], now_ns: int, silent_ns: int) -> bool:
-    """True where a book is EMPTY, PENDING or BROKEN, or was not heard of for longer than `silent_ns`."""
+def attention(books: NDArray[np.void]) -> bool:
+    """True where a book is EMPTY, PENDING or BROKEN."""
     for b in range(books.shape[0]):
         book = books[b]
         if book.depth == 0:
             continue
         if book.proof == _EMPTY or book.proof == _PENDING or book.proof == _BROKEN:
-            return True
-        if now_ns - max(max(book.updated_ns, book.checked_ns), book.snapshot_ns) > silent_ns:
             return True
     return False

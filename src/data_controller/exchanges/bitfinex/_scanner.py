@@ -232,6 +232,8 @@ def scan(
 
         # Taken: what the frame means.
         counters[C_FRAMES] += 1
+        if cell.state == LIVE:
+            cells[at].heard_ns = now
         if form == _HB:
             counters[C_HEARTBEATS] += 1
             if cell.state == FREE:

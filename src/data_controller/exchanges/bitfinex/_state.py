@@ -21,20 +21,23 @@ CONN = np.dtype(
         ("last_seq", "<i8"),  # last sequence number taken, 0 none
         ("forgiven", "<i8"),  # frames quarantined since then: their numbers are missing, and their channels told
         ("live", "<i8"),  # subscribed channels
+        ("paused", "<i8"),  # 1 from the venue's word that maintenance begins to its word that it is over
     ]
 )
 
 CELL = np.dtype(
     [
         ("chan", "<i8"),  # the venue's channel id
+        ("heard_ns", "<i8"),  # arrival of its last frame, heartbeats included
         ("row", "<i4"),  # row of the channel table
         ("ring", "<i4"),  # row of the trade rings, trades only
-        ("stream", "<i4"),
-        ("state", "<i4"),
-        ("ready", "<i4"),  # 1: the snapshot came, or may have been lost; lists are bulk updates now
-        ("zero", "<i4"),
+        ("stream", "u1"),
+        ("state", "u1"),
+        ("ready", "u1"),  # 1: the snapshot came, or may have been lost; lists are bulk updates now
+        ("zero", "u1", (5,)),
     ]
 )
+assert CELL.itemsize == 32
 
 FREE, LIVE, RETIRED = 0, 1, 2
 """States of a CELL; a retired one remembers an id whose late data is no surprise."""
@@ -119,6 +122,14 @@ def find_channel(cells: Any, conn: Any, chan: Any) -> Any:
     while cells[base + at].state != FREE and cells[base + at].chan != chan:
         at = (at + 1) & (CELLS - 1)
     return base + at
+
+
+@kernel
+def last_heard(cells: Any, out: Any) -> None:
+    """Set `out[row]` to the arrival of the last frame of every live channel."""
+    for at in range(len(cells)):
+        if cells[at].state == LIVE:
+            out[cells[at].row] = cells[at].heard_ns
 
 
 @kernel

@@ -14,7 +14,7 @@ from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.kernels import machine_code
 from data_controller.market.layout import BrokenBy
-from data_controller.market.rows import Control, Promise
+from data_controller.market.rows import Control, Kind, Promise
 from data_controller.market.tables import Channel, Stream, Tables
 
 VENUE = "bitfinex"
@@ -62,6 +62,13 @@ class BitfinexDecoder:
         counts: dict[str, int] = dict(zip(state.COUNTERS, self._counts.tolist(), strict=True))
         counts["side_rows_dropped"] = self.side_rows_dropped
         return counts
+
+    @property
+    def heard_ns(self) -> NDArray[np.int64]:
+        """[channels] Arrival of each live channel's last frame, heartbeats included; 0 where nothing serves it."""
+        heard_ns = np.zeros(len(self.tables.channels), np.int64)
+        state.last_heard(self._cells, heard_ns)
+        return heard_ns
 
     def opened(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """Take slot `conn` as a fresh connection; appends CONTROL OPENED."""
@@ -163,7 +170,7 @@ class BitfinexDecoder:
             code, version = _integer(message.get("code", 0)), _integer(message.get("version", 0))
             if code is None or version is None:
                 return "expected integers as code and version, was otherwise"
-            self._control(rows, seq, recv_ns, conn, _INFO.get(code, Control.INFO), price=version, size=code)
+            self._info(code, version, message.get("platform"), conn, seq, recv_ns, rows)
         elif event == "error":
             code = _integer(message.get("code", 0))
             if code is None:
@@ -176,6 +183,19 @@ class BitfinexDecoder:
         else:
             self._counts[state.C_UNKNOWN_EVENTS] += 1
         return None
+
+    def _info(self, code: int, version: int, platform: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
+        """A restart, a maintenance or its end breaks every book; else a greeting, which may tell of a maintenance."""
+        control = _INFO.get(code, Control.INFO)
+        if control is not Control.INFO:
+            # What changes in a pause may never be sent, and a trade heard in it proves nothing about the others.
+            self._gaps(rows, seq, recv_ns, conn, BrokenBy.MAINTENANCE)
+        if control in (Control.MAINTENANCE_START, Control.MAINTENANCE_END):
+            self._conns[conn]["paused"] = control is Control.MAINTENANCE_START
+        self._control(rows, seq, recv_ns, conn, control, price=version, size=code)
+        if control is Control.INFO and isinstance(platform, dict) and platform.get("status") == 0:
+            self._conns[conn]["paused"] = 1
+            self._control(rows, seq, recv_ns, conn, Control.MAINTENANCE_START, price=version)
 
     def _configured(self, message: dict[str, Any], conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
         flags = _integer(message.get("flags", 0))
@@ -205,8 +225,10 @@ class BitfinexDecoder:
         at = self._cell(conn, chan)
         self._retire(at)
         cell = self._cells[at]
-        cell["chan"], cell["row"], cell["state"], cell["ready"] = chan, row, state.LIVE, 0
-        cell["stream"] = _stream(channel)
+        cell["chan"], cell["row"], cell["state"] = chan, row, state.LIVE
+        # A snapshot that comes in maintenance may be old at once: its book stays empty until it is subscribed anew.
+        cell["ready"] = self._conns[conn]["paused"]
+        cell["stream"], cell["heard_ns"] = _stream(channel), recv_ns
         cell["ring"] = self._ring(row) if channel.stream == "trades" else 0
         self._conns[conn]["live"] += 1
         self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot
@@ -235,6 +257,10 @@ class BitfinexDecoder:
             return None
         row = int(cell["row"])
         served = int(self._serving.get(row, at) != at)
+        if cell["state"] == state.LIVE and cell["stream"] == state.TRADES:
+            # Trades until the next subscription are never heard of; a book is emptied by UNSUBSCRIBED itself.
+            state.write_row(rows.array, rows.stop, seq, recv_ns, int(Kind.GAP), row, 0, 0, int(BrokenBy.CLOSED))
+            rows.stop += 1
         self._retire(at)
         self._control(rows, seq, recv_ns, conn, Control.UNSUBSCRIBED, channel=row, price=chan, size=served)
         return None
@@ -284,7 +310,8 @@ class BitfinexDecoder:
         self._control(rows, seq, recv_ns, conn, Control.QUARANTINED, size=len(frame))
 
     def _gaps(self, rows: Rows, seq: int, recv_ns: int, conn: int, cause: BrokenBy) -> None:
-        bulk = self._conns["flags"].item(conn) & scanner.BULK_UPDATES != 0
+        # A snapshot still to come is not waited for where it may be lost, or old.
+        bulk = cause is BrokenBy.MAINTENANCE or self._conns["flags"].item(conn) & scanner.BULK_UPDATES != 0
         by = 0 if cause is BrokenBy.GAP else int(cause)
         rows.stop = int(state.gap_rows(rows.array, rows.stop, seq, recv_ns, conn, 0, by, bulk, self._cells))
 

@@ -56,11 +56,15 @@ class BitfinexSettings(Section):
     silent_after_s: float = hot(20.0, gt=0, le=600)  # heartbeats come every 15 s: nothing at all means a dead socket
     ack_timeout_s: float = hot(10.0, gt=0, le=600)  # an answer or a snapshot later than this is lost
     unproved_after_s: float = hot(60.0, gt=0, le=86400)  # a book without its checksum for longer is asked for again
-    channel_silent_after_s: float = hot(600.0, gt=0, le=86400)  # a book without any change for longer likewise
+    channel_silent_after_s: float = hot(40.0, gt=0, le=86400)  # two heartbeats missed: a dead channel, asked for again
     maintenance_timeout_s: float = hot(150.0, gt=0, le=86400)  # Bitfinex says at most 120 s
     resync_backoff_s: float = hot(1.0, gt=0, le=3600)  # second resync in a row; the first is immediate, then doubling
     resync_backoff_max_s: float = hot(60.0, gt=0, le=3600)
     resync_stable_after_s: float = hot(120.0, gt=0, le=86400)  # a book that held for this long starts over
+    retry_given_up_after_s: float = hot(
+        300.0, gt=0, le=86400
+    )  # a channel refused three times is tried again, then doubling
+    retry_given_up_max_s: float = hot(3600.0, gt=0, le=86400)
 
     @field_validator("instruments")
     @classmethod

@@ -53,9 +53,10 @@ class Subscription:
     state: ChannelState = ChannelState.WAITING
     chan_id: int = 0  # the venue's id while LIVE or UNSUBSCRIBING, else 0
     since_ns: int = 0  # when `state` was entered
-    deadline_ns: int = 0  # WAITING: not before; SUBSCRIBING, UNSUBSCRIBING: answer due; else 0
+    deadline_ns: int = 0  # WAITING, FAILED: not before; SUBSCRIBING, UNSUBSCRIBING: answer due; LIVE: 0
     repeated: bool = False  # the request in flight was sent twice
     refusals: int = 0  # in a row
+    given_up: int = 0  # times in a row; 0 once it is live
     resyncs_in_a_row: int = 0
     resynced_ns: int = 0
     not_before_ns: int = 0  # earliest next subscribe after a resync
@@ -173,6 +174,7 @@ class Slots:
                         "chan_id": ch.chan_id,
                         "since_ns": ch.since_ns,
                         "refusals": ch.refusals,
+                        "retry_ns": ch.deadline_ns if ch.state is ChannelState.FAILED else 0,
                     }
                     for ch in slot.channels.values()
                 ],
@@ -199,7 +201,10 @@ class Slots:
                 self._must(held == (ch.chan_id != 0), f"{name} has id {ch.chan_id}")
                 asked = ch.state in ASKED
                 self._must(slot.state is SlotState.READY or not (asked or held), f"{name} needs a READY slot")
-                self._must(ch.deadline_ns > 0 or not asked, f"{name} waits without a deadline")
+                self._must(
+                    ch.deadline_ns > 0 or not (asked or ch.state is ChannelState.FAILED),
+                    f"{name} waits without a deadline",
+                )
                 self._must(ch.wanted or asked or slot.maintenance_until_ns > 0, f"{name} is not wanted")
 
     def _must(self, holds: bool, what: str) -> None:

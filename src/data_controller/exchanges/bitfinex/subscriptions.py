@@ -16,20 +16,24 @@ A channel, on a READY slot:
     WAITING        wanted, not asked for      due                 -> SUBSCRIBING    Send subscribe
     SUBSCRIBING    subscribe sent             SUBSCRIBED          -> LIVE
                                               refused             -> WAITING with back-off; third time -> FAILED, Alert
+                                                                     (once an outage; info when it is LIVE again)
                                               limit reached       -> WAITING on another slot
                                               no answer           -> asked once more, then Reconnect
                                               dup                 -> Reconnect: live there, but its id was lost
-    LIVE           acknowledged               broken, no snapshot, unproved or unchanged for too long
+    LIVE           acknowledged               broken, no snapshot, unproved for too long, or silent: no heartbeat
                                                                   -> UNSUBSCRIBING  Send unsubscribe: a resync
     UNSUBSCRIBING  unsubscribe sent           UNSUBSCRIBED        -> WAITING, due after the back-off
                                               no answer           -> asked once more, then Reconnect
-    FAILED         given up                   slot opened anew, or reload  -> WAITING
+    FAILED         given up                   due                 -> SUBSCRIBING    Send subscribe; refused: FAILED,
+                                                                     due later each time
+                                              slot opened anew, maintenance over, or reload  -> WAITING
 
 Rules above the tables. A resync concerns one book; the whole socket goes only where its sequence says that it lost
 something, where it is silent, or where an answer is lost for good. The shell opens nothing by itself: CLOSED is
 answered with Open, and the shell adds back-off and the venue's rate limit. In maintenance nothing is asked, resynced or
-called silent; its end asks for every channel again. Deadlines are looked at on pulses only. A row is taken at its own
-arrival time, so that actions do not depend on how records were batched.
+called silent, and the decoder holds every book unusable; its end asks for every channel again. A channel that is wanted
+is never given up for good: the venue may have listed the symbol late. Deadlines are looked at on pulses only. A row is
+taken at its own arrival time, so that actions do not depend on how records were batched.
 """
 
 from __future__ import annotations
@@ -39,20 +43,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.actions import Action, Alert, Open, Reconnect, Send
+from data_controller.actions import Action, Alert, Send
 from data_controller.exchanges.bitfinex import requests
 from data_controller.exchanges.bitfinex._attention import attention
+from data_controller.exchanges.bitfinex.moves import REFUSALS_BEFORE_GIVING_UP, Moves
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.exchanges.bitfinex.slots import (
     ASKED,
     MAX_SLOTS,
-    MAX_STRAYS,
-    VENUE,
     ChannelState,
     Slot,
     Slots,
     SlotState,
-    Subscription,
     wanted,
 )
 from data_controller.market.layout import BrokenBy, Proof
@@ -60,7 +62,6 @@ from data_controller.market.rows import Control
 from data_controller.market.tables import Tables
 
 API_VERSION = 2
-REFUSALS_BEFORE_GIVING_UP = 3
 
 _CONF_FAILED, _DUP, _LIMIT, _UNSUB_FAILED, _NOT_SUBSCRIBED = 10050, 10301, 10305, 10400, 10401
 _SUBSCRIPTION_REFUSED = (10300, 10302, 11000)  # failed; unknown channel; not ready, try later
@@ -74,24 +75,17 @@ class BitfinexSubscriptions:
     """
 
     def __init__(self, settings: BitfinexSettings, tables: Tables, first_conn: int = 0) -> None:
-        self._settings = settings
         self._slots = Slots(tables, first_conn)
-        self.counters: dict[str, int] = {
-            "resyncs": 0,
-            "reconnects": 0,
-            "lost_answers": 0,
-            "refusals": 0,
-            "strays": 0,
-            "given_up": 0,
-        }
+        self._moves = Moves(settings, self._slots)
+        self.counters = self._moves.counters
 
     def start(self, now_ns: int) -> list[Action]:
         """Opens of the connections that the config's channels need; rows for them are added to the tables."""
-        return self.reload(self._settings, now_ns)
+        return self.reload(self._moves.settings, now_ns)
 
     def reload(self, settings: BitfinexSettings, now_ns: int) -> list[Action]:
         """Actions that make `settings` true: channels new in it are asked for, others given up, failed ones tried."""
-        self._settings = settings
+        self._moves.settings = settings
         groups = [[self._slots.tables.channel(channel) for channel in group] for group in wanted(settings)]
         rows = dict.fromkeys(row for group in groups for row in group)
         actions: list[Action] = []
@@ -99,10 +93,10 @@ class BitfinexSubscriptions:
             for ch in list(slot.channels.values()):
                 ch.wanted = ch.row in rows
                 if not ch.wanted:
-                    actions += self._let_go(slot, ch, now_ns)
+                    actions += self._moves.let_go(slot, ch, now_ns)
                 elif ch.state is ChannelState.FAILED:
                     ch.wait(now_ns, now_ns)
-                    ch.refusals = 0
+                    ch.refusals = ch.given_up = 0
         left: list[int] = []
         for group in groups:
             fresh = [row for row in group if self._slots.by_row(row) is None]
@@ -111,7 +105,7 @@ class BitfinexSubscriptions:
             text = f"{len(left)} channels found no room on {MAX_SLOTS} connections: reload again once old ones are gone"
             actions.append(Alert("critical", "bitfinex_channels_left_out", text))
         for slot in self._slots:
-            actions += self._serve(slot, now_ns)
+            actions += self._moves.serve(slot, now_ns)
         return actions
 
     def on_control(self, row: np.void, now_ns: int) -> list[Action]:
@@ -121,7 +115,7 @@ class BitfinexSubscriptions:
             return []
         now_ns = int(row["recv_ns"]) or now_ns
         code, channel, value = int(row["ref"]), int(row["channel"]), int(row["price"])
-        self._tell(now_ns, f"control {code} {value}", slot, channel)
+        self._moves.tell(now_ns, f"control {code} {value}", slot, channel)
         if code == Control.OPENED:
             return self._on_opened(slot, now_ns)
         if code == Control.CLOSED:
@@ -138,11 +132,11 @@ class BitfinexSubscriptions:
             case Control.ERROR:
                 return self._on_error(slot, channel, value, int(row["size"]), now_ns)
             case Control.SEQUENCE_GAP:
-                return self._reconnect(slot, "the sequence says that messages were lost", now_ns)
+                return self._moves.reconnect(slot, "the sequence says that messages were lost", now_ns)
             case Control.RESTART:
-                return self._reconnect(slot, "the exchange asks to reconnect", now_ns)
+                return self._moves.reconnect(slot, "the exchange asks to reconnect", now_ns)
             case Control.MAINTENANCE_START:
-                slot.maintenance_until_ns = now_ns + int(self._settings.maintenance_timeout_s * _S)
+                slot.maintenance_until_ns = now_ns + int(self._moves.settings.maintenance_timeout_s * _S)
                 return []
             case Control.MAINTENANCE_END:
                 return self._on_maintenance_end(slot, now_ns)
@@ -156,19 +150,19 @@ class BitfinexSubscriptions:
         return []
 
     def on_broken(self, channel: int, broken_by: int, now_ns: int) -> list[Action]:
-        """Actions after the book of `channel` broke: resync it alone.
+        """Actions after the book of `channel` broke, or after it fell silent, book or not: resync it alone.
 
         A GAP waits for the row that says what was lost (sequence, quarantine, close), at the latest for the next
         pulse: where the socket lost something, one Reconnect is better than a resync of each book.
         """
         slot = self._slots.by_row(channel)
-        if slot is None or broken_by == BrokenBy.CLOSED:
+        if slot is None or broken_by in (BrokenBy.CLOSED, BrokenBy.MAINTENANCE):  # its CONTROL row says what to do
             return []
-        self._tell(now_ns, f"broken {broken_by}", slot, channel)
+        self._moves.tell(now_ns, f"broken {broken_by}", slot, channel)
         if broken_by == BrokenBy.GAP:
             slot.gapped[channel] = None
             return []
-        return self._resync(slot, slot.channels[channel], now_ns)
+        return self._moves.resync(slot, slot.channels[channel], now_ns)
 
     def on_pulse(self, now_ns: int, last_recv_ns: NDArray[np.int64], books: NDArray[np.void]) -> list[Action]:
         """Actions that deadlines ask for; `last_recv_ns` is by connection slot, `books` are rows of layout.BOOK."""
@@ -178,6 +172,16 @@ class BitfinexSubscriptions:
                 heard_ns = int(last_recv_ns[slot.conn]) if slot.conn < len(last_recv_ns) else 0
                 actions += self._on_slot_deadlines(slot, max(heard_ns, slot.opened_ns), now_ns)
         return actions + self._on_books(now_ns, books)
+
+    def silent(self, now_ns: int, heard_ns: NDArray[np.int64]) -> list[int]:
+        """LIVE channels without even a heartbeat for too long; `heard_ns` is by channel row, 0 unknown."""
+        overdue = (heard_ns != 0) & (now_ns - heard_ns > int(self._moves.settings.channel_silent_after_s * _S))
+        found = []
+        for row in np.flatnonzero(overdue).tolist():
+            slot = self._slots.by_row(row)
+            if slot is not None and slot.talks and slot.channels[row].state is ChannelState.LIVE:
+                found.append(row)
+        return found
 
     def state(self) -> dict[str, Any]:
         """What a status display shows: each connection with its channels, and the counters."""
@@ -189,26 +193,14 @@ class BitfinexSubscriptions:
 
     # Connections
 
-    def _serve(self, slot: Slot, now_ns: int) -> list[Action]:
-        """Whatever `slot` can do now for the channels that wait on it."""
-        if slot.state is SlotState.IDLE and slot.channels:
-            slot.state = SlotState.OPENING
-            return [Open(slot.conn, VENUE, self._settings.url)]
-        if slot.state is SlotState.READY and not slot.channels:
-            return self._reconnect(slot, "carries nothing any more", now_ns)
-        if not slot.talks:
-            return []
-        due = [ch for ch in slot.asked(ChannelState.WAITING) if now_ns >= ch.deadline_ns]
-        return [self._subscribe(slot, ch, now_ns) for ch in due]
-
     def _on_opened(self, slot: Slot, now_ns: int) -> list[Action]:
         slot.forget(now_ns)
-        slot.limit = self._settings.max_channels_per_connection
+        slot.limit = self._moves.settings.max_channels_per_connection
         slot.opened_ns = now_ns
         if not slot.channels:
-            return self._reconnect(slot, "carries nothing any more", now_ns)
+            return self._moves.reconnect(slot, "carries nothing any more", now_ns)
         slot.state = SlotState.CONFIGURING
-        slot.deadline_ns = self._answer_due(now_ns)
+        slot.deadline_ns = self._moves.answer_due(now_ns)
         return [Send(slot.conn, requests.conf())]
 
     def _on_closed(self, slot: Slot, now_ns: int) -> list[Action]:
@@ -216,7 +208,7 @@ class BitfinexSubscriptions:
             return []
         slot.forget(now_ns)
         slot.state = SlotState.IDLE
-        return self._serve(slot, now_ns)
+        return self._moves.serve(slot, now_ns)
 
     def _on_configured(self, slot: Slot, flags: int, now_ns: int) -> list[Action]:
         if slot.state is not SlotState.CONFIGURING:
@@ -224,133 +216,72 @@ class BitfinexSubscriptions:
         if flags < 0 or flags & requests.FLAGS != requests.FLAGS:
             slot.refused_confs += 1
             what = f"expected flags {requests.FLAGS} in force, was {flags}"
-            actions = self._reconnect(slot, what, now_ns)
+            actions = self._moves.reconnect(slot, what, now_ns)
             if slot.refused_confs == REFUSALS_BEFORE_GIVING_UP:
                 text = f"connection {slot.conn}: {what}, {slot.refused_confs} times in a row: no book can be proved"
                 actions.append(Alert("critical", "bitfinex_conf_refused", text))
             return actions
         slot.state, slot.deadline_ns, slot.refused_confs = SlotState.READY, 0, 0
-        return self._serve(slot, now_ns)
-
-    def _reconnect(self, slot: Slot, reason: str, now_ns: int) -> list[Action]:
-        self.counters["reconnects"] += 1
-        self._tell(now_ns, f"reconnect: {reason}", slot, -1)
-        slot.forget(now_ns)
-        slot.state = SlotState.CLOSING
-        return [Reconnect(slot.conn, reason)]
+        return self._moves.serve(slot, now_ns)
 
     def _on_maintenance_end(self, slot: Slot, now_ns: int) -> list[Action]:
         slot.maintenance_until_ns = 0
         slot.gapped.clear()
         if slot.state is SlotState.CONFIGURING:
-            slot.deadline_ns = self._answer_due(now_ns)
+            slot.deadline_ns = self._moves.answer_due(now_ns)
             return []
         actions: list[Action] = [Send(slot.conn, requests.unsubscribe(chan_id)) for chan_id in slot.strays]
         for ch in list(slot.channels.values()):
             if ch.state in ASKED:
-                ch.deadline_ns = self._answer_due(now_ns)
+                ch.deadline_ns = self._moves.answer_due(now_ns)
+            elif ch.state is ChannelState.FAILED:
+                ch.wait(now_ns, now_ns)
             elif ch.state is ChannelState.LIVE:
                 ch.not_before_ns = now_ns
-                actions.append(self._unsubscribe(slot, ch, now_ns))
-        return actions + self._serve(slot, now_ns)
+                actions.append(self._moves.unsubscribe(slot, ch, now_ns))
+        return actions + self._moves.serve(slot, now_ns)
 
     def _on_quarantined(self, slot: Slot, channel: int, now_ns: int) -> list[Action]:
         ch = slot.channels.get(channel)
         if ch is not None:
             slot.gapped.pop(channel, None)
-            return self._resync(slot, ch, now_ns) if ch.is_book else []
+            return self._moves.resync(slot, ch, now_ns) if ch.is_book else []
         if slot.gapped and not slot.maintenance_until_ns:
-            return self._reconnect(slot, "a frame that could not be read may have been of any channel", now_ns)
+            return self._moves.reconnect(slot, "a frame that could not be read may have been of any channel", now_ns)
         return []
 
     # Channels
 
-    def _subscribe(self, slot: Slot, ch: Subscription, now_ns: int) -> Action:
-        ch.repeated = ch.state is ChannelState.SUBSCRIBING
-        ch.state, ch.since_ns, ch.deadline_ns = ChannelState.SUBSCRIBING, now_ns, self._answer_due(now_ns)
-        return Send(slot.conn, ch.request)
-
-    def _unsubscribe(self, slot: Slot, ch: Subscription, now_ns: int) -> Action:
-        ch.repeated = ch.state is ChannelState.UNSUBSCRIBING
-        ch.state, ch.since_ns, ch.deadline_ns = ChannelState.UNSUBSCRIBING, now_ns, self._answer_due(now_ns)
-        return Send(slot.conn, requests.unsubscribe(ch.chan_id))
-
-    def _resync(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
-        """Ask for `ch` again: at once the first time, later each time it breaks before it held for long enough."""
-        if ch.state is not ChannelState.LIVE or not slot.talks:
-            return []
-        self._back_off(ch, now_ns)
-        return [self._unsubscribe(slot, ch, now_ns)]
-
-    def _back_off(self, ch: Subscription, now_ns: int) -> None:
-        if now_ns - max(ch.resynced_ns, ch.not_before_ns) > int(self._settings.resync_stable_after_s * _S):
-            ch.resyncs_in_a_row = 0
-        ch.not_before_ns = now_ns + self._delay_ns(ch.resyncs_in_a_row)
-        ch.resyncs_in_a_row += 1
-        ch.resynced_ns = now_ns
-        self.counters["resyncs"] += 1
-
-    def _delay_ns(self, failures: int) -> int:
-        """Delay after `failures` in a row: 0, first, 2 first, 4 first ... up to the maximum."""
-        if failures == 0:
-            return 0
-        first_s, max_s = self._settings.resync_backoff_s, self._settings.resync_backoff_max_s
-        return int(min(first_s * 2.0 ** min(failures - 1, 32), max_s) * _S)
-
-    def _let_go(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
-        """Give a channel up that is wanted no more; one whose answer is awaited goes when the answer comes."""
-        if ch.state is ChannelState.LIVE and slot.talks:
-            return [self._unsubscribe(slot, ch, now_ns)]
-        if ch.state is not ChannelState.LIVE and ch.state not in ASKED:
-            del slot.channels[ch.row]
-        return []
-
     def _on_subscribed(self, slot: Slot, channel: int, chan_id: int, now_ns: int) -> list[Action]:
         ch = slot.channels.get(channel)
         if ch is None:
-            return self._on_stray(slot, chan_id, now_ns)
+            return self._moves.disown(slot, chan_id, now_ns)
         slot.strays.pop(chan_id, None)
         if ch.chan_id == chan_id:
             # Told twice: whoever reads the row starts the book over, and no second snapshot comes.
-            return self._resync(slot, ch, now_ns) if ch.is_book else []
+            return self._moves.resync(slot, ch, now_ns) if ch.is_book else []
         if ch.chan_id or slot.by_id(chan_id) is not None:
-            return self._reconnect(slot, "two subscriptions are mixed up", now_ns)
+            return self._moves.reconnect(slot, "two subscriptions are mixed up", now_ns)
         if slot.state is not SlotState.READY:
-            return self._reconnect(slot, "a channel came before conf was answered", now_ns)
+            return self._moves.reconnect(slot, "a channel came before conf was answered", now_ns)
         ch.state, ch.chan_id, ch.since_ns, ch.deadline_ns = ChannelState.LIVE, chan_id, now_ns, 0
-        ch.refusals = 0
-        return [] if ch.wanted or not slot.talks else [self._unsubscribe(slot, ch, now_ns)]
+        actions: list[Action] = [] if ch.wanted or not slot.talks else [self._moves.unsubscribe(slot, ch, now_ns)]
+        if ch.given_up:
+            text = f"connection {slot.conn}: {ch.request.decode()} is served again"
+            actions.append(Alert("info", "bitfinex_channel_back", text))
+        ch.refusals = ch.given_up = 0
+        return actions
 
     def _on_unsubscribed(self, slot: Slot, channel: int, chan_id: int, now_ns: int) -> list[Action]:
         slot.strays.pop(chan_id, None)
         ch = slot.channels.get(channel)
         if ch is None or ch.chan_id != chan_id:
             ch = slot.by_id(chan_id)
-        return [] if ch is None else self._on_released(slot, ch, now_ns)
-
-    def _on_released(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
-        """The venue holds `ch` no more: asked for again where wanted, after its back-off."""
-        if not ch.wanted:
-            del slot.channels[ch.row]
-            return self._serve(slot, now_ns)
-        if ch.state is ChannelState.LIVE:  # the venue let it go unasked
-            self._back_off(ch, now_ns)
-        ch.wait(now_ns, ch.not_before_ns)
-        return self._serve(slot, now_ns)
+        return [] if ch is None else self._moves.release(slot, ch, now_ns)
 
     def _on_unknown(self, slot: Slot, chan_id: int, now_ns: int) -> list[Action]:
         # While an answer is awaited the id may be the one that it will tell.
-        return [] if slot.asked(ChannelState.SUBSCRIBING) else self._on_stray(slot, chan_id, now_ns)
-
-    def _on_stray(self, slot: Slot, chan_id: int, now_ns: int) -> list[Action]:
-        """A subscription that nobody wants: unsubscribed once, in maintenance at its end."""
-        if chan_id in slot.strays or slot.state is not SlotState.READY:
-            return []
-        if len(slot.strays) >= MAX_STRAYS:
-            return self._reconnect(slot, f"more than {MAX_STRAYS} subscriptions that nobody asked for", now_ns)
-        slot.strays[chan_id] = None
-        self.counters["strays"] += 1
-        return [Send(slot.conn, requests.unsubscribe(chan_id))] if slot.talks else []
+        return [] if slot.asked(ChannelState.SUBSCRIBING) else self._moves.disown(slot, chan_id, now_ns)
 
     # Errors
 
@@ -376,15 +307,15 @@ class BitfinexSubscriptions:
         else:
             lost = code == _DUP
         if lost:
-            return actions + self._reconnect(slot, "subscribed already, but the answer was lost", now_ns)
+            return actions + self._moves.reconnect(slot, "subscribed already, but the answer was lost", now_ns)
         if ch is None:
             return actions
         if slot.maintenance_until_ns:
             ch.wait(now_ns, now_ns)
             return actions
         if code == _LIMIT and any(c.chan_id for c in slot.channels.values()) and self._slots.has_room(but=slot):
-            return actions + self._move(slot, ch, now_ns)
-        return actions + self._on_refused(slot, ch, code, now_ns)
+            return actions + self._moves.move(slot, ch, now_ns)
+        return actions + self._moves.refuse(slot, ch, code, now_ns)
 
     def _on_unsubscribe_refused(self, slot: Slot, channel: int, chan_id: int, now_ns: int) -> list[Action]:
         """The venue does not hold what we gave up: as good as an answer, where it is clear whose."""
@@ -400,80 +331,49 @@ class BitfinexSubscriptions:
             ch = asked[0]
         if ch is None or ch.state is not ChannelState.UNSUBSCRIBING:
             return []
-        return self._on_released(slot, ch, now_ns)
-
-    def _move(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
-        """`slot` is full by the venue's count: `ch` goes to another connection."""
-        del slot.channels[ch.row]
-        slot.limit = len(slot.channels)
-        if not ch.wanted:
-            return []
-        self._slots.place([ch.row], self._settings.max_channels_per_connection)
-        other = self._slots.by_row(ch.row)
-        assert other is not None and other is not slot, "a channel was placed back on a full connection"
-        return self._serve(other, now_ns)
-
-    def _on_refused(self, slot: Slot, ch: Subscription, code: int, now_ns: int) -> list[Action]:
-        self.counters["refusals"] += 1
-        if not ch.wanted:
-            del slot.channels[ch.row]
-            return self._serve(slot, now_ns)
-        ch.refusals += 1
-        ch.wait(now_ns, now_ns + self._delay_ns(ch.refusals))
-        if ch.refusals < REFUSALS_BEFORE_GIVING_UP:
-            return []
-        ch.state, ch.deadline_ns = ChannelState.FAILED, 0
-        self.counters["given_up"] += 1
-        request = ch.request.decode()
-        text = f"connection {slot.conn}: {request} was refused {ch.refusals} times, last with {code}: check the symbol"
-        return [Alert("critical", "bitfinex_channel_refused", text)]
+        return self._moves.release(slot, ch, now_ns)
 
     # Deadlines
-
-    def _answer_due(self, now_ns: int) -> int:
-        return now_ns + int(self._settings.ack_timeout_s * _S)
 
     def _on_slot_deadlines(self, slot: Slot, heard_ns: int, now_ns: int) -> list[Action]:
         if slot.maintenance_until_ns:
             late = now_ns >= slot.maintenance_until_ns
-            return self._reconnect(slot, "maintenance was not declared over in time", now_ns) if late else []
-        if now_ns - heard_ns > int(self._settings.silent_after_s * _S):
-            return self._reconnect(slot, f"silent for {self._settings.silent_after_s:g} s", now_ns)
+            return self._moves.reconnect(slot, "maintenance was not declared over in time", now_ns) if late else []
+        if now_ns - heard_ns > int(self._moves.settings.silent_after_s * _S):
+            return self._moves.reconnect(slot, f"silent for {self._moves.settings.silent_after_s:g} s", now_ns)
         if slot.state is SlotState.CONFIGURING:
             if now_ns < slot.deadline_ns:
                 return []
             self.counters["lost_answers"] += 1
-            return self._reconnect(slot, "conf was not answered", now_ns)
+            return self._moves.reconnect(slot, "conf was not answered", now_ns)
         actions: list[Action] = []
         for row in slot.gapped:
             if row in slot.channels:
-                actions += self._resync(slot, slot.channels[row], now_ns)
+                actions += self._moves.resync(slot, slot.channels[row], now_ns)
         slot.gapped.clear()
         for ch in slot.channels.values():
             if ch.deadline_ns == 0 or now_ns < ch.deadline_ns:
                 continue
-            if ch.state is ChannelState.WAITING:
-                actions.append(self._subscribe(slot, ch, now_ns))
+            if ch.state in (ChannelState.WAITING, ChannelState.FAILED):
+                actions.append(self._moves.subscribe(slot, ch, now_ns))
                 continue
             self.counters["lost_answers"] += 1
             if ch.repeated:
-                return actions + self._reconnect(slot, "a request was not answered twice", now_ns)
-            again = self._subscribe if ch.state is ChannelState.SUBSCRIBING else self._unsubscribe
+                return actions + self._moves.reconnect(slot, "a request was not answered twice", now_ns)
+            again = self._moves.subscribe if ch.state is ChannelState.SUBSCRIBING else self._moves.unsubscribe
             actions.append(again(slot, ch, now_ns))
         return actions
 
     def _on_books(self, now_ns: int, books: NDArray[np.void]) -> list[Action]:
-        """Resyncs of LIVE books without a snapshot, broken, or too long unproved or unchanged."""
-        settings = self._settings
+        """Resyncs of LIVE books without a snapshot, broken, or too long unproved."""
+        settings = self._moves.settings
         answer_ns, unproved_ns = int(settings.ack_timeout_s * _S), int(settings.unproved_after_s * _S)
-        silent_ns = int(settings.channel_silent_after_s * _S)
-        if not attention(books, now_ns, silent_ns):
+        if not attention(books):
             return []
         proof, checked, snapshot = books["proof"], books["checked_ns"], books["snapshot_ns"]
-        heard = np.maximum(np.maximum(books["updated_ns"], checked), snapshot)
         unsure = (proof == Proof.EMPTY) | (proof == Proof.PENDING) | (proof == Proof.BROKEN)
         actions: list[Action] = []
-        for i in np.flatnonzero((books["depth"] > 0) & (unsure | (now_ns - heard > silent_ns))):
+        for i in np.flatnonzero((books["depth"] > 0) & unsure):
             row = int(books["channel"][i])
             slot = self._slots.by_row(row)
             ch = None if slot is None else slot.channels[row]
@@ -483,14 +383,9 @@ class BitfinexSubscriptions:
                 overdue = now_ns - ch.since_ns >= answer_ns
             elif proof[i] == Proof.BROKEN:
                 overdue = True
-            elif proof[i] == Proof.PENDING:
-                overdue = now_ns - int(max(checked[i], snapshot[i])) >= unproved_ns
             else:
-                overdue = now_ns - int(heard[i]) > silent_ns
+                overdue = now_ns - int(max(checked[i], snapshot[i])) >= unproved_ns
             if overdue:
-                self._tell(now_ns, f"book {Proof(int(proof[i])).name}", slot, row)
-                actions += self._resync(slot, ch, now_ns)
+                self._moves.tell(now_ns, f"book {Proof(int(proof[i])).name}", slot, row)
+                actions += self._moves.resync(slot, ch, now_ns)
         return actions
-
-    def _tell(self, now_ns: int, event: str, slot: Slot, channel: int) -> None:
-        self._slots.story.append((now_ns, event, slot.conn, channel))
