@@ -155,7 +155,7 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     gauges: dict[str, float | None] = {}
     histograms: dict[str, Histogram] = {}  # monotone within a run
     channels: list[ChannelStat] = []
-    books: list[BookStat] = []
+    books: list[BookStat] = []  # up to half a second old
     queues: list[QueueStat] = []
     components: dict[str, str] = {}  # name -> "ok", "degraded" or "failed", then ": why"
     positions: list[PositionStat] = []

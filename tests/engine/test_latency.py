@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data_controller.engine import latency
-from data_controller.engine.latency import FRAME_TIME, FrameTimes, join, quantiles_us
+from data_controller.engine.histograms import LatencyHistogram
+from data_controller.engine.latency import FRAME_TIME, MAX_STEPS, FrameTimes, Steps, join, quantiles_us
+from data_controller.records import Batch, Kind
 
 SENT = np.dtype([("conn", "<i8"), ("seq", "<i8"), ("mono_ns", "<i8")])
 
@@ -19,22 +21,61 @@ def i8(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
+FRAME, PULSE = int(Kind.FRAME), int(Kind.PULSE)
+
+
+def batch_of(kinds: list[int], recv_ns: list[int]) -> Batch:
+    n = len(kinds)
+    return Batch(0, i8(*recv_ns), np.array(kinds, np.uint8), i4(*range(n)), i4(*[0] * (n + 1)), np.zeros(1, np.uint8))
+
+
+def test_steps_are_counted_later_as_if_frame_by_frame() -> None:
+    times = FrameTimes()
+    steps = Steps(times)
+    batch = batch_of([FRAME, PULSE, FRAME, FRAME], [100, 150, 200, 300])
+    assert not steps.add(0, 2, 1_000, 6_000, 5_100)  # a frame that took 5,000, in a step of 5,000
+    assert not steps.add(2, 4, 6_000, 6_500, 2_300)
+    assert steps.noted == 2
+    steps.fold(batch, lambda lo, hi: i8(11, 0, 12, 13)[lo:hi])
+    assert steps.noted == 0
+    expected, expected_steps = LatencyHistogram(), LatencyHistogram()
+    for ns in (5_000, 2_100, 2_000):
+        expected.record(ns)
+    for ns in (5_000, 500):
+        expected_steps.record(ns)
+    for mine, theirs in ((steps.wire_to_decision, expected), (steps.step_time, expected_steps)):
+        assert (mine.counts == theirs.counts).all()
+        assert (mine.sum_ns, mine.max_ns) == (theirs.sum_ns, theirs.max_ns)
+    rows = times.array()
+    assert rows["wire_seq"].tolist() == [11, 12, 13] and rows["conn"].tolist() == [0, 2, 3]
+    assert rows["end_mono_ns"].tolist() == [6_000, 6_500, 6_500]
+
+
+def test_steps_say_when_they_must_be_counted() -> None:
+    steps = Steps()
+    due = [steps.add(k, k + 1, 0, 1, 1) for k in range(MAX_STEPS)]
+    assert due == [False] * (MAX_STEPS - 1) + [True]
+    steps.fold(batch_of([FRAME] * MAX_STEPS, [0] * MAX_STEPS), lambda lo, hi: i8())
+    assert steps.wire_to_decision.count == MAX_STEPS
+
+
 def test_frames_are_kept_in_order_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "CHUNK", 4)
     times = FrameTimes()
     for step in range(5):
-        times.add(i4(step, step, step), i8(3 * step, 3 * step + 1, 3 * step + 2), i8(*[100 + step] * 3))
-    rows = times.array()
-    assert len(times) == len(rows) == 15
-    assert rows["wire_seq"].tolist() == list(range(15))
-    assert rows["end_mono_ns"].tolist() == [100 + step for step in range(5) for _ in range(3)]
+        room = times.room(3)
+        room["wire_seq"][:3] = [3 * step, 3 * step + 1, 3 * step + 2]
+        times.add(3)
+    assert len(times.array()) == 15
+    assert times.array()["wire_seq"].tolist() == list(range(15))
 
 
 def test_what_does_not_fit_is_counted_not_kept() -> None:
     times = FrameTimes(capacity=4)
-    times.add(i4(0, 0, 0), i8(1, 2, 3), i8(10, 10, 10))
-    times.add(i4(0, 0), i8(4, 5), i8(11, 11))
-    assert (len(times), times.dropped) == (3, 2)
+    times.room(3)
+    times.add(3)
+    assert len(times.room(2)) == 0
+    assert (len(times.array()), times.dropped) == (3, 2)
 
 
 def test_a_join_finds_each_stamped_frame_and_leaves_out_the_others() -> None:

@@ -39,6 +39,7 @@ _NAMES = {
 """What a room counts under a name of its own -> the name that summaries and metrics use."""
 
 BOOKS_IN_A_PART = 64
+BOOKS_EVERY = 5
 
 _PROOFS = [proof.name for proof in Proof]
 _PROVED_BY = [by.name for by in ProofBy]
@@ -61,6 +62,8 @@ class FeedBuilder:
         self.components: dict[str, str] = {}  # beside those that can be read off
         self._alerts: deque[AlertEvent] = deque(maxlen=ALERTS_KEPT)
         self._alert_id = 0
+        self._fed = 0  # feeds since the books were asked for as they stand
+        self._kept: list[BookStat] = []
 
     def alert(self, severity: Any, name: str, text: str, t_ns: int) -> AlertEvent:
         """Add an alert to what the feed repeats."""
@@ -71,6 +74,7 @@ class FeedBuilder:
 
     def build(self, latch: LatchState) -> Feed:
         """The feed of this moment."""
+        self._fed = 0
         parts = self.in_parts(latch)
         while True:
             try:
@@ -80,7 +84,10 @@ class FeedBuilder:
                 return feed
 
     def in_parts(self, latch: LatchState) -> Generator[None, None, Feed]:
-        """The feed, a fraction of a millisecond at a time, so that frames can come in between."""
+        """The feed, a fraction of a millisecond at a time, so that frames can come in between.
+
+        The list of books is made anew for every BOOKS_EVERY-th of them: people look at it, and it is the longest part.
+        """
         core, recorder, queues = self._core, self._core.recorder, self.queues
         counters = self._counters()
         yield
@@ -105,10 +112,13 @@ class FeedBuilder:
         yield
         channels = self._channels()
         yield
-        books: list[BookStat] = []
-        for first in range(0, len(core.pipeline.books.books), BOOKS_IN_A_PART):
-            books += self._books(first)
-            yield
+        self._fed += 1
+        if self._fed % BOOKS_EVERY == 1:
+            books: list[BookStat] = []
+            for first in range(0, len(core.pipeline.books.books), BOOKS_IN_A_PART):
+                books += self._books(first)
+                yield
+            self._kept = books
         journal = QueueStat(name="journal", depth=recorder.depth, peak=recorder.peak, capacity=recorder.capacity)
         return Feed(
             t_ns=core.pipeline.now_ns,
@@ -122,7 +132,7 @@ class FeedBuilder:
             gauges=gauges,
             histograms=histograms,
             channels=channels,
-            books=books,
+            books=self._kept,
             queues=[journal, *(queue() for queue in queues)],
             components={"journal": self._journal(), "prediction": self._prediction(), **self.components},
             positions=self._positions(),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.control import Histogram
+from data_controller.kernels import kernel
 
 _FINE = 32
 _COARSE_NS = [m * 10**e for e in range(3, 10) for m in (1, 2, 5)] + [10**10]
@@ -23,10 +24,27 @@ def _fine_bounds() -> list[int]:
 
 
 _BOUNDS = _fine_bounds()
-_BOUNDS_ARRAY = np.array(_BOUNDS, np.int64)
+BOUNDS = np.array(_BOUNDS, np.int64)
+"""Upper bounds of the buckets, ns; one more bucket holds what is above them."""
 _COARSE_S = [ns / 1e9 for ns in _COARSE_NS]
 _FOLD = np.concatenate(([0], np.arange(0, len(_BOUNDS) - 1, _FINE) + 1, [len(_BOUNDS)]))
 """First fine bucket of every published one, as `np.add.reduceat` takes it."""
+
+
+@kernel
+def count_one(bounds: NDArray[np.int64], counts: NDArray[np.int64], totals: NDArray[np.int64], ns: int) -> None:
+    """`LatencyHistogram.record` for compiled code: `counts` and `totals` are the histogram's."""
+    ns = max(ns, 0)
+    lo, hi = 0, bounds.shape[0]
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if bounds[middle] < ns:
+            lo = middle + 1
+        else:
+            hi = middle
+    counts[lo] += 1
+    totals[0] += ns
+    totals[1] = max(totals[1], ns)
 
 
 class LatencyHistogram:
@@ -37,9 +55,19 @@ class LatencyHistogram:
 
     def __init__(self) -> None:
         self.counts: NDArray[np.int64] = np.zeros(len(_BOUNDS) + 1, np.int64)
-        self._cells = self.counts.data  # an item costs a third of the array's
-        self.sum_ns = 0
-        self.max_ns = 0
+        self.totals: NDArray[np.int64] = np.zeros(2, np.int64)  # sum and maximum, ns
+        # An item of a view costs a third of an array's.
+        self._cells, self._sums = self.counts.data, self.totals.data
+
+    @property
+    def sum_ns(self) -> int:
+        """Sum of all durations."""
+        return int(self.totals[0])
+
+    @property
+    def max_ns(self) -> int:
+        """The longest one."""
+        return int(self.totals[1])
 
     @property
     def count(self) -> int:
@@ -50,19 +78,19 @@ class LatencyHistogram:
         """Record one duration; below zero counts as zero."""
         ns = ns if ns > 0 else 0
         self._cells[bisect_left(_BOUNDS, ns)] += 1
-        self.sum_ns += ns
-        if ns > self.max_ns:
-            self.max_ns = ns
+        self._sums[0] += ns
+        if ns > self._sums[1]:
+            self._sums[1] = ns
 
     def record_many(self, ns: NDArray[np.int64]) -> None:
         """Record every duration of `ns` [n]; the same result as one by one."""
         if ns.size == 0:
             return
         values = np.maximum(ns, 0)
-        places = np.searchsorted(_BOUNDS_ARRAY, values, side="left")
+        places = np.searchsorted(BOUNDS, values, side="left")
         self.counts += np.bincount(places, minlength=self.counts.size)
-        self.sum_ns += int(values.sum())
-        self.max_ns = max(self.max_ns, int(values.max()))
+        self.totals[0] += values.sum()
+        self.totals[1] = max(self.max_ns, int(values.max()))
 
     def quantile_ns(self, q: float) -> float | None:
         """The duration that a share `q` of all does not exceed, linear within its bucket; None while empty."""
@@ -91,13 +119,13 @@ class LatencyHistogram:
     def merge(self, other: LatencyHistogram) -> None:
         """Add what `other` recorded."""
         self.counts += other.counts
-        self.sum_ns += other.sum_ns
-        self.max_ns = max(self.max_ns, other.max_ns)
+        self.totals[0] += other.sum_ns
+        self.totals[1] = max(self.max_ns, other.max_ns)
 
     def reset(self) -> None:
         """Forget everything: where a warm-up ends and the measured part begins."""
         self.counts[:] = 0
-        self.sum_ns = self.max_ns = 0
+        self.totals[:] = 0
 
     def to_feed(self) -> Histogram:
         """The published form: seconds, bounds 1, 2, 5, 10 us ... 10 s."""

@@ -7,17 +7,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.engine.histograms import LatencyHistogram
+from data_controller.engine.histograms import BOUNDS, LatencyHistogram, count_one
+from data_controller.kernels import kernel
 from data_controller.records import Batch, Kind
 
 FRAME_TIME = np.dtype([("conn", "<i4"), ("zero", "<i4"), ("wire_seq", "<i8"), ("end_mono_ns", "<i8")])
 CHUNK = 1 << 16
+_FRAME = int(Kind.FRAME)
+_NO_FRAMES = np.zeros(0, FRAME_TIME)
+_NO_NUMBERS = np.zeros(0, np.int64)
 MAX_STEPS = 4096
 """Steps that may wait to be folded."""
 
 
 class FrameTimes:
-    """Every frame of a run, for a benchmark; grows by chunks."""
+    """Every frame of a run, for a benchmark: when the step that held it ended. Grows by chunks."""
 
     def __init__(self, capacity: int = 1 << 23) -> None:
         self.capacity = capacity
@@ -28,34 +32,66 @@ class FrameTimes:
     def __len__(self) -> int:
         return (len(self._chunks) - 1) * CHUNK + self._filled
 
-    def add(self, conn: NDArray[np.int32], wire_seq: NDArray[np.int64], end_mono_ns: NDArray[np.int64]) -> None:
-        """Note when each frame, `wire_seq` numbered by its connection, was done; all are of one length."""
-        n = len(conn)
-        if len(self) + n > self.capacity:
-            self.dropped += n
-            return
-        done = 0
-        while done < n:
-            if self._filled == CHUNK:
-                self._chunks.append(np.zeros(CHUNK, FRAME_TIME))
-                self._filled = 0
-            take = min(n - done, CHUNK - self._filled)
-            part = self._chunks[-1][self._filled : self._filled + take]
-            part["conn"] = conn[done : done + take]
-            part["wire_seq"] = wire_seq[done : done + take]
-            part["end_mono_ns"] = end_mono_ns[done : done + take]
-            self._filled += take
-            done += take
+    def room(self, rows: int) -> NDArray[np.void]:
+        """Rows to fill, `rows` of them at most, to be told of with `add`; none where the capacity is reached."""
+        if len(self) + rows > self.capacity:
+            self.dropped += rows
+            return self._chunks[0][:0]
+        if self._filled + rows > len(self._chunks[-1]):
+            self._chunks[-1] = self._chunks[-1][: self._filled]
+            self._chunks.append(np.zeros(max(CHUNK, rows), FRAME_TIME))
+            self._filled = 0
+        return self._chunks[-1][self._filled :]
+
+    def add(self, rows: int) -> None:
+        """Keep the first `rows` that `room` gave."""
+        self._filled += rows
 
     def array(self) -> NDArray[np.void]:
         """All rows so far, in order."""
         return np.concatenate([*self._chunks[:-1], self._chunks[-1][: self._filled]])
 
 
-class Steps:
-    """Notes each step in passing and computes its frames' latencies later, many steps at once.
+NOTE = ("hi", "took_ns", "ended_mono_ns", "ended_ns")
+"""Columns of a noted step: the record behind its last one, how long it took, when it ended on both clocks."""
 
-    A step's own share is four appends: what is done for a figure after every frame delays the next frame.
+
+@kernel
+def _fold(
+    notes: NDArray[np.int64],
+    noted: int,
+    lo: int,
+    kinds: NDArray[np.uint8],
+    conns: NDArray[np.int32],
+    recv_ns: NDArray[np.int64],
+    wire_seq: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    frame_totals: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    step_totals: NDArray[np.int64],
+    out: NDArray[np.void],
+) -> int:
+    """Count the noted steps and their frames, and write a FRAME_TIME for each frame that `out` has room for."""
+    first, written = lo, 0
+    for k in range(noted):
+        count_one(bounds, steps, step_totals, notes[k, 1])
+        for i in range(lo, notes[k, 0]):
+            if kinds[i] == _FRAME:
+                count_one(bounds, frames, frame_totals, notes[k, 3] - recv_ns[i])
+                if written < out.shape[0]:
+                    out[written].conn = conns[i]
+                    out[written].wire_seq = wire_seq[i - first] if i - first < wire_seq.shape[0] else 0
+                    out[written].end_mono_ns = notes[k, 2]
+                    written += 1
+        lo = notes[k, 0]
+    return written
+
+
+class Steps:
+    """Notes each step in passing and counts its frames' latencies later, many steps at once.
+
+    A step's own share is four stores: what is done for a figure after every frame delays the next frame.
     """
 
     def __init__(self, frame_times: FrameTimes | None = None) -> None:
@@ -63,40 +99,50 @@ class Steps:
         self.step_time = LatencyHistogram()
         self._frame_times = frame_times
         self._lo = 0  # first record of the first step noted
-        self._hi: list[int] = []
-        self._took_ns: list[int] = []
-        self._ended_mono_ns: list[int] = []
-        self._ended_ns: list[int] = []
+        self._notes = np.zeros((MAX_STEPS, len(NOTE)), np.int64)
+        self._cells = self._notes.reshape(-1).data
+        self._at = 0  # the next cell
 
     @property
-    def noted(self) -> bool:
-        """Whether `fold` has something to do."""
-        return bool(self._hi)
+    def noted(self) -> int:
+        """Steps that `fold` has not counted."""
+        return self._at // len(NOTE)
 
     def add(self, lo: int, hi: int, started_mono_ns: int, ended_mono_ns: int, ended_ns: int) -> bool:
         """Note a step over records `lo..hi`, which follow those of the step before; True where `fold` is due."""
-        if not self._hi:
+        at, cells = self._at, self._cells
+        if at == 0:
             self._lo = lo
-        self._hi.append(hi)
-        self._took_ns.append(ended_mono_ns - started_mono_ns)
-        self._ended_mono_ns.append(ended_mono_ns)
-        self._ended_ns.append(ended_ns)
-        return len(self._hi) >= MAX_STEPS
+        cells[at] = hi
+        cells[at + 1] = ended_mono_ns - started_mono_ns
+        cells[at + 2] = ended_mono_ns
+        cells[at + 3] = ended_ns
+        self._at = at = at + 4
+        return at == len(cells)
 
     def fold(self, batch: Batch, wire_numbers: Callable[[int, int], NDArray[np.int64]]) -> None:
-        """Record what was noted, of records of `batch`; `wire_numbers(lo, hi)` are the venues' own numbers."""
-        lo, hi = self._lo, self._hi[-1]
-        self.step_time.record_many(np.array(self._took_ns, np.int64))
-        frames = batch.kind[lo:hi] == Kind.FRAME
-        ends = np.array([lo, *self._hi], np.int64)
-        counts = ends[1:] - ends[:-1]
-        ended_ns = np.repeat(np.array(self._ended_ns, np.int64), counts)[frames]
-        self.wire_to_decision.record_many(ended_ns - batch.recv_ns[lo:hi][frames])
-        if self._frame_times is not None:
-            ended_mono_ns = np.repeat(np.array(self._ended_mono_ns, np.int64), counts)[frames]
-            self._frame_times.add(batch.conn[lo:hi][frames], wire_numbers(lo, hi)[frames], ended_mono_ns)
-        for noted in (self._hi, self._took_ns, self._ended_mono_ns, self._ended_ns):
-            noted.clear()
+        """Count what was noted, of records of `batch`; `wire_numbers(lo, hi)` are the venues' own numbers."""
+        noted, lo, times = self.noted, self._lo, self._frame_times
+        hi = int(self._notes[noted - 1, 0])
+        out = _NO_FRAMES if times is None else times.room(hi - lo)
+        written = _fold(
+            self._notes,
+            noted,
+            lo,
+            batch.kind,
+            batch.conn,
+            batch.recv_ns,
+            _NO_NUMBERS if times is None else wire_numbers(lo, hi),
+            BOUNDS,
+            self.wire_to_decision.counts,
+            self.wire_to_decision.totals,
+            self.step_time.counts,
+            self.step_time.totals,
+            out,
+        )
+        if times is not None:
+            times.add(written)
+        self._at = 0
 
 
 def join(times: NDArray[np.void], sent: NDArray[np.void]) -> NDArray[np.int64]:

@@ -28,6 +28,10 @@ from data_controller.web.token import ensure_token
 TAKE_OVER_S = 5.0
 
 
+NICE = 10
+"""How far a monitor steps back for the engine that started it: a frame must not wait for a page."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: the process ends in order, with exit code 0."""
 
@@ -48,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--take-over", action="store_true", help="end a monitor that already serves this directory")
     parser.add_argument("--starter", action="store_true", help="stdin is a pipe that ends with the starting process")
     args = parser.parse_args(argv)
+    if args.starter:
+        os.nice(NICE)
     try:
         settings = read_settings(args.settings) if args.settings else ProcessSettings()
         web = settings.web

@@ -56,6 +56,8 @@ COUNTERS = (
     "late_answers",
 )
 
+_BOOK_COUNTS = ("checks_ok", "checks_bad", "unknown_deletes", "crossed")
+
 Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 # Members of an enum are slow to name, and every record is compared.
@@ -102,6 +104,7 @@ class Pipeline:
         self.answered_tick_ns = 0
         self._work: Iterator[None] | None = None
         self._second_end_ns = 0
+        self._silence_looked_at_ns = 0
         self._seq = 0  # the record being consumed
         self._actions: list[Action] = []
         self._proofs_at_end: NDArray[np.uint8] | None = None
@@ -166,8 +169,9 @@ class Pipeline:
         """What rooms count per engine start, summed over all starts seen."""
         totals = dict(self._past)
         books = self.books.books
-        for name in ("checks_ok", "checks_bad", "unknown_deletes", "crossed"):
-            totals[name] = totals.get(name, 0) + int(books[name].sum())
+        counts = np.array([books[name] for name in _BOOK_COUNTS]).sum(axis=1).tolist()
+        for name, count in zip(_BOOK_COUNTS, counts, strict=True):
+            totals[name] = totals.get(name, 0) + count
         rooms = [decoder.counters for decoder in self.decoders]
         rooms += [getattr(s, "counters", {}) for s in self.subscriptions]
         if self.setup is not None:
@@ -444,9 +448,11 @@ class Pipeline:
         for decoder, subscriptions in zip(self.decoders, self.subscriptions, strict=True):
             if subscriptions is not None:
                 self._actions += subscriptions.on_pulse(self.now_ns, self.last_recv_ns, self.books.books)
-                heard_ns = decoder.heard_ns
-                for channel in subscriptions.silent(self.now_ns, heard_ns):
-                    self._on_silent(channel, int(heard_ns[channel]))
+                if self._second_end_ns != self._silence_looked_at_ns:  # once a second is often enough
+                    heard_ns = decoder.heard_ns
+                    for channel in subscriptions.silent(self.now_ns, heard_ns):
+                        self._on_silent(channel, int(heard_ns[channel]))
+        self._silence_looked_at_ns = self._second_end_ns
 
     def _on_silent(self, channel: int, heard_ns: int) -> None:
         """A channel died without a word: since `heard_ns` its book is a guess, and its trades are lost."""

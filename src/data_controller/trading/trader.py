@@ -30,7 +30,9 @@ from data_controller.trading.rows import (
 from data_controller.trading.settings import MAX_ORDERS_MINUTE, RiskSettings, TradingSettings
 from data_controller.trading.watch import arm
 
-_ACCEPTED = int(Verdict.ACCEPTED)
+_ACCEPTED, _NO_EDGE = int(Verdict.ACCEPTED), int(Verdict.NO_EDGE)
+_VERDICT_NAMES = [(int(verdict), f"verdict_{verdict.name.lower()}") for verdict in Verdict]
+_REASON_NAMES = [(int(r), f"orders_{r.name.lower()}") for r in Reason if r is not Reason.NONE]
 _KEPT = ("position", "average_price", "cash_quote", "fees_quote", "realised_quote", "mark", "turnover_quote")
 _KEPT_INTEGERS = ("opened_ns", "timeout_ns", "retry_ns", "last_exit_ns", "exits", "exit_reason")
 
@@ -236,17 +238,16 @@ class Trader:
     @property
     def counters(self) -> dict[str, int]:
         """Monotone counts: decisions, each verdict, orders by reason, fills, rejects."""
-        counts = {f"verdict_{v.name.lower()}": int(self._verdicts[v]) for v in Verdict}
-        counts |= {f"orders_{r.name.lower()}": int(self._ordered[r]) for r in Reason if r is not Reason.NONE}
-        counts["decisions"] = int(self._verdicts.sum())
-        counts["decisions_refused"] = int(
-            self._verdicts.sum() - self._verdicts[[_ACCEPTED, int(Verdict.NO_EDGE)]].sum()
-        )
-        counts["decisions_refused_invalid"] = int(sum(self._verdicts[v] for v in INVALID))
-        counts["orders"] = int(self._ordered.sum())
-        counts["fills"] = int(self._statuses[Status.FILLED] + self._statuses[Status.PARTIAL])
-        counts["fills_partial"] = int(self._statuses[Status.PARTIAL])
-        counts["orders_rejected"] = int(self._statuses[Status.REJECTED])
+        verdicts, ordered, statuses = self._verdicts.tolist(), self._ordered.tolist(), self._statuses.tolist()
+        counts: dict[str, int] = {name: verdicts[v] for v, name in _VERDICT_NAMES}
+        counts |= {name: ordered[r] for r, name in _REASON_NAMES}
+        counts["decisions"] = sum(verdicts)
+        counts["decisions_refused"] = counts["decisions"] - verdicts[_ACCEPTED] - verdicts[_NO_EDGE]
+        counts["decisions_refused_invalid"] = sum(verdicts[v] for v in INVALID)
+        counts["orders"] = sum(ordered)
+        counts["fills"] = statuses[Status.FILLED] + statuses[Status.PARTIAL]
+        counts["fills_partial"] = statuses[Status.PARTIAL]
+        counts["orders_rejected"] = statuses[Status.REJECTED]
         return counts
 
     def grow(self, n_instruments: int) -> None:
