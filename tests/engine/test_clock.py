@@ -86,3 +86,14 @@ def test_a_monotonic_reading_has_the_time_that_it_had() -> None:
     reading, then = hands.mono, clock.now_ns()
     hands.pass_ns(700)
     assert clock.of_monotonic(reading) == then
+
+
+def test_its_line_is_what_readings_are_computed_on() -> None:
+    hands = HandClock()
+    clock = Clock(hands.wall_ns, hands.monotonic_ns)
+    hands.pass_ns(10**9, 10**9 + 300_000)
+    clock.compare()
+    anchor_mono_ns, anchor_ns, rate_ppm = clock.line()
+    assert rate_ppm > 0
+    elapsed = 7 * 10**8
+    assert clock.of_monotonic(anchor_mono_ns + elapsed) == anchor_ns + elapsed + elapsed * rate_ppm // 1_000_000

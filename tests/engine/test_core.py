@@ -240,3 +240,42 @@ def test_live_steps_are_measured_and_scripted_ones_are_not(tmp_path: Path) -> No
     assert (rig.core.wire_to_decision.count, rig.core.step_time.count) == (2, 1)
     assert rig.core.wire_to_decision.max_ns > 0
     rig.close()
+
+
+def test_the_frames_of_a_read_are_consumed_at_once_and_what_they_want_is_done_a_turn_later(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, ScriptedPipeline(lambda seq, kind, payload: [Send(0, b"more")] if kind == Kind.FRAME else []))
+    rig.core.live = True
+    rig.frame()
+    rig.core.frames_taken()
+    assert len(rig.pipeline.seen) == 1 and rig.network.sent == []
+    rig.turn()
+    assert rig.network.sent == [b"more"]
+    rig.close()
+
+
+def test_the_loop_stays_awake_for_a_while_after_frames_and_sleeps_then(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.core.live, rig.core.spin_ns = True, 200_000
+    rig.frame()
+    rig.core.frames_taken()
+    for _ in range(3):
+        assert len(rig.turns) == 1  # awake
+        rig.turns.pop()()
+    rig.hands.pass_ns(200_000)
+    rig.turns.pop()()
+    assert rig.turns == []
+    rig.close()
+
+
+def test_an_error_in_frames_ends_the_steps(tmp_path: Path) -> None:
+    def fail(seq: int, kind: int, payload: bytes) -> list[Any]:
+        raise RuntimeError("a bug")
+
+    rig = Rig(tmp_path, ScriptedPipeline(fail))
+    rig.core.live = True
+    rig.frame()
+    rig.core.frames_taken()
+    assert rig.core.broken and [str(error) for error in rig.errors] == ["a bug"]
+    rig.core.frames_taken()
+    assert len(rig.errors) == 1
+    rig.close()

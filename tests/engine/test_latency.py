@@ -33,13 +33,13 @@ def test_steps_are_counted_later_as_if_frame_by_frame() -> None:
     times = FrameTimes()
     steps = Steps(times)
     batch = batch_of([FRAME, PULSE, FRAME, FRAME], [100, 150, 200, 300])
-    assert not steps.add(0, 2, 1_000, 6_000, 5_100)  # a frame that took 5,000, in a step of 5,000
-    assert not steps.add(2, 4, 6_000, 6_500, 2_300)
+    assert not steps.add(0, 2, 4_000, 9_000)  # a frame that took 5,000, in a step of 5,000
+    assert not steps.add(2, 4, 9_000, 9_500)
     assert steps.noted == 2
-    steps.fold(batch, lambda lo, hi: i8(11, 0, 12, 13)[lo:hi])
+    steps.fold(batch, lambda lo, hi: i8(11, 0, 12, 13)[lo:hi], (4_000, 100, 0))
     assert steps.noted == 0
     expected, expected_steps = LatencyHistogram(), LatencyHistogram()
-    for ns in (5_000, 2_100, 2_000):
+    for ns in (5_000, 5_400, 5_300):
         expected.record(ns)
     for ns in (5_000, 500):
         expected_steps.record(ns)
@@ -48,14 +48,14 @@ def test_steps_are_counted_later_as_if_frame_by_frame() -> None:
         assert (mine.sum_ns, mine.max_ns) == (theirs.sum_ns, theirs.max_ns)
     rows = times.array()
     assert rows["wire_seq"].tolist() == [11, 12, 13] and rows["conn"].tolist() == [0, 2, 3]
-    assert rows["end_mono_ns"].tolist() == [6_000, 6_500, 6_500]
+    assert rows["end_mono_ns"].tolist() == [9_000, 9_500, 9_500]
 
 
 def test_steps_say_when_they_must_be_counted() -> None:
     steps = Steps()
-    due = [steps.add(k, k + 1, 0, 1, 1) for k in range(MAX_STEPS)]
+    due = [steps.add(k, k + 1, 0, 1) for k in range(MAX_STEPS)]
     assert due == [False] * (MAX_STEPS - 1) + [True]
-    steps.fold(batch_of([FRAME] * MAX_STEPS, [0] * MAX_STEPS), lambda lo, hi: i8())
+    steps.fold(batch_of([FRAME] * MAX_STEPS, [0] * MAX_STEPS), lambda lo, hi: i8(), (0, 0, 0))
     assert steps.wire_to_decision.count == MAX_STEPS
 
 

@@ -48,6 +48,10 @@ class Clock:
         """True where the wall clock was stepped since the run began: the run ends and another starts."""
         return abs(self.offset_ns) > self._step_ns
 
+    def line(self) -> tuple[int, int, int]:
+        """What `of_monotonic` computes with until the next comparison: monotonic anchor, engine time there, ppm."""
+        return self._anchor_mono_ns, self._anchor_ns, self._rate_ppm
+
     def of_monotonic(self, mono_ns: int) -> int:
         """Engine time of a monotonic reading taken since the last comparison."""
         elapsed = mono_ns - self._anchor_mono_ns

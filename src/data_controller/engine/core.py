@@ -89,6 +89,9 @@ class Core:
         self._on_error = on_error
         self._scheduled = False
         self._slicing = False
+        self._spinning = False
+        self.spin_ns = 0  # how long the loop stays awake after a step over frames
+        self._stepped_ns = 0  # monotonic end of the last measured step
         self._paused = False
         self._batch = recorder.arena.batch
         self._done = 0
@@ -144,8 +147,18 @@ class Core:
             self._consume()
         except Exception as error:
             self._break(error)
-        if self._wanted or (self.pipeline.pending and not self._slicing):
+        if self._wanted or (not self._slicing and self.pipeline.pending):
             self.wake()
+        if self.spin_ns and not self._spinning:
+            self._spinning = True
+            self._call_soon(self._spin)
+
+    def _spin(self) -> None:
+        """Keep the loop from sleeping until `spin_ns` after the last step: a core that sleeps wakes late."""
+        if self.clock.monotonic_ns() < self._stepped_ns + self.spin_ns:
+            self._call_soon(self._spin)
+        else:
+            self._spinning = False
 
     def command(self, command: Command) -> None:
         """Record what a person asked and act on it."""
@@ -227,9 +240,8 @@ class Core:
             self._call_soon(self._slice)
 
     def _measure(self, lo: int, hi: int, started_ns: int) -> None:
-        ended_ns = self.clock.monotonic_ns()
-        steps = self._steps
-        if steps.add(lo, hi, started_ns, ended_ns, self.clock.of_monotonic(ended_ns)):
+        ended_ns = self._stepped_ns = self.clock.monotonic_ns()
+        if self._steps.add(lo, hi, started_ns, ended_ns):
             self.note_steps()
         pipeline = self.pipeline
         ticks = pipeline.counters["ticks"]
@@ -242,9 +254,11 @@ class Core:
                 self.tick_to_decision.record(ended_ns - self._tick_started_ns)
 
     def note_steps(self) -> None:
-        """Put the noted steps into their histograms; before the arena that they read is exchanged, and at times."""
+        """Put the noted steps into their histograms: before the arena that they read is exchanged, and before the clock
+        is compared, whose line they are read on.
+        """
         if self._steps.noted:
-            self._steps.fold(self._batch, self.pipeline.wire_numbers)
+            self._steps.fold(self._batch, self.pipeline.wire_numbers, self.clock.line())
 
     # actions out
 

@@ -52,8 +52,8 @@ class FrameTimes:
         return np.concatenate([*self._chunks[:-1], self._chunks[-1][: self._filled]])
 
 
-NOTE = ("hi", "took_ns", "ended_mono_ns", "ended_ns")
-"""Columns of a noted step: the record behind its last one, how long it took, when it ended on both clocks."""
+NOTE = ("hi", "started_mono_ns", "ended_mono_ns")
+"""Columns of a noted step: the record behind its last one, when it began and ended."""
 
 
 @kernel
@@ -61,6 +61,9 @@ def _fold(
     notes: NDArray[np.int64],
     noted: int,
     lo: int,
+    anchor_mono_ns: int,
+    anchor_ns: int,
+    rate_ppm: int,
     kinds: NDArray[np.uint8],
     conns: NDArray[np.int32],
     recv_ns: NDArray[np.int64],
@@ -75,10 +78,12 @@ def _fold(
     """Count the noted steps and their frames, and write a FRAME_TIME for each frame that `out` has room for."""
     first, written = lo, 0
     for k in range(noted):
-        count_one(bounds, steps, step_totals, notes[k, 1])
+        count_one(bounds, steps, step_totals, notes[k, 2] - notes[k, 1])
+        elapsed = notes[k, 2] - anchor_mono_ns
+        ended_ns = anchor_ns + elapsed + elapsed * rate_ppm // 1_000_000
         for i in range(lo, notes[k, 0]):
             if kinds[i] == _FRAME:
-                count_one(bounds, frames, frame_totals, notes[k, 3] - recv_ns[i])
+                count_one(bounds, frames, frame_totals, ended_ns - recv_ns[i])
                 if written < out.shape[0]:
                     out[written].conn = conns[i]
                     out[written].wire_seq = wire_seq[i - first] if i - first < wire_seq.shape[0] else 0
@@ -91,7 +96,7 @@ def _fold(
 class Steps:
     """Notes each step in passing and counts its frames' latencies later, many steps at once.
 
-    A step's own share is four stores: what is done for a figure after every frame delays the next frame.
+    A step's own share is three stores: what is done for a figure after every frame delays the next frame.
     """
 
     def __init__(self, frame_times: FrameTimes | None = None) -> None:
@@ -108,20 +113,24 @@ class Steps:
         """Steps that `fold` has not counted."""
         return self._at // len(NOTE)
 
-    def add(self, lo: int, hi: int, started_mono_ns: int, ended_mono_ns: int, ended_ns: int) -> bool:
+    def add(self, lo: int, hi: int, started_mono_ns: int, ended_mono_ns: int) -> bool:
         """Note a step over records `lo..hi`, which follow those of the step before; True where `fold` is due."""
         at, cells = self._at, self._cells
         if at == 0:
             self._lo = lo
         cells[at] = hi
-        cells[at + 1] = ended_mono_ns - started_mono_ns
+        cells[at + 1] = started_mono_ns
         cells[at + 2] = ended_mono_ns
-        cells[at + 3] = ended_ns
-        self._at = at = at + 4
+        self._at = at = at + 3
         return at == len(cells)
 
-    def fold(self, batch: Batch, wire_numbers: Callable[[int, int], NDArray[np.int64]]) -> None:
-        """Count what was noted, of records of `batch`; `wire_numbers(lo, hi)` are the venues' own numbers."""
+    def fold(
+        self, batch: Batch, wire_numbers: Callable[[int, int], NDArray[np.int64]], line: tuple[int, int, int]
+    ) -> None:
+        """Count what was noted, of records of `batch`.
+
+        `wire_numbers(lo, hi)` are the venues' own numbers; `line` is the clock's (`Clock.line`).
+        """
         noted, lo, times = self.noted, self._lo, self._frame_times
         hi = int(self._notes[noted - 1, 0])
         out = _NO_FRAMES if times is None else times.room(hi - lo)
@@ -129,6 +138,7 @@ class Steps:
             self._notes,
             noted,
             lo,
+            *line,
             batch.kind,
             batch.conn,
             batch.recv_ns,

@@ -280,6 +280,7 @@ class LiveEngine:
     def _go_live(self, loop: asyncio.AbstractEventLoop) -> None:
         self.feed.phase = "live"
         self.core.live = True
+        self.core.spin_ns = self.config.engine.spin_us * 1000
         # Cyclic garbage is made by rare Python only; a full collection in the middle of a burst is not worth it.
         gc.collect()
         gc.freeze()
@@ -317,6 +318,7 @@ class LiveEngine:
         payload = b""
         if now_ns >= self._next_vitals_ns:
             self._next_vitals_ns = now_ns + self.config.engine.vitals_ms * 1_000_000
+            core.note_steps()
             offset_ns = clock.compare()
             vitals = self.vitals.read(offset_ns, recorder.fsync.take_worst(), recorder.journal_ok)
             payload = msgspec.json.encode(vitals)
@@ -443,6 +445,8 @@ class LiveEngine:
             self.shell.settings = new.ingest
             self.monitor.reload(new)
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+            if self.core.live:
+                self.core.spin_ns = new.engine.spin_us * 1000
             self.config = new
             self.feed.info = {**self.feed.info, "config": new.hash[:16]}
             self.core.command(Command(who=who, what="reload", body=new.effective()))

@@ -26,6 +26,13 @@ class EngineSettings(Section):
     state_save_s: float = hot(
         5.0, gt=0, le=300, description="how often positions, risk counters and latch state are saved"
     )
+    spin_us: int = hot(
+        200,
+        ge=0,
+        le=10_000,
+        description="how long the loop stays awake after a frame, so that the next one need not wake a core, at the"
+        " price of that core's idle time; 0 = sleep at once",
+    )
     stop_timeout_s: float = hot(
         10.0, gt=0, le=300, description="how long a stop may drain, flush and fsync before the process ends anyway"
     )

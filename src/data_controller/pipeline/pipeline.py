@@ -182,6 +182,8 @@ class Pipeline:
         return totals
 
     def _drain(self) -> list[Action]:
+        if not self._actions:
+            return []
         actions = self._actions[:]
         self._actions.clear()  # the list itself is shared with the slices of a tick
         return actions
@@ -208,7 +210,8 @@ class Pipeline:
             self._apply()
         if self.trader.next_due_ns < now_ns:
             self._pass_time(now_ns)
-        self._tell_side_rows(decoder)
+        if any(decoder.side_rows.values()):
+            self._tell_side_rows(decoder)
         if rows.stop >= MAX_ROWS_GATHERED:
             self._hash_rows()
         return after
