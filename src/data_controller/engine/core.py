@@ -19,6 +19,9 @@ from data_controller.pipeline.pipeline import Pipeline
 from data_controller.prediction.ladder import NONE, Ladder, Reply
 from data_controller.records import NO_CONNECTION, Answer, Command, Kind
 
+HEELS_NS = 15_000
+"""Frames that come this soon after a step belong to a burst."""
+
 _encode_answer = msgspec.msgpack.Encoder().encode
 _encode_command = msgspec.json.Encoder().encode
 
@@ -139,9 +142,13 @@ class Core:
     def frames_taken(self) -> None:
         """Consume the frames of one read at once; whatever they make the pipeline want is done in the next turn.
 
-        To wait for the reads of other sockets would cost a frame more than a step of its own does.
+        To wait for the reads of other sockets would cost a frame more than a step of its own does. In a burst it is the
+        other way round: frames that come on the heels of a step wait for the turn and share the next one.
         """
-        if self.broken:
+        if self.broken or self._scheduled:
+            return
+        if self.clock.monotonic_ns() - self._stepped_ns < HEELS_NS:
+            self.wake()
             return
         try:
             self._consume()
