@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_controller.actions import Action, Alert, Latch, Predict, Send, Submit
+from data_controller.engine.core import HEELS_NS
 from data_controller.engine.histograms import LatencyHistogram
 from data_controller.journal import read
 from data_controller.prediction.ladder import Reply
@@ -250,6 +251,22 @@ def test_the_frames_of_a_read_are_consumed_at_once_and_what_they_want_is_done_a_
     assert len(rig.pipeline.seen) == 1 and rig.network.sent == []
     rig.turn()
     assert rig.network.sent == [b"more"]
+    rig.close()
+
+
+def test_frames_on_the_heels_of_a_step_wait_for_the_turn_and_share_its_step(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.core.live = True
+    for _ in range(3):
+        rig.frame()
+        rig.core.frames_taken()
+    assert len(rig.pipeline.seen) == 1  # the first, at once
+    rig.turn()
+    assert len(rig.pipeline.seen) == 3
+    rig.hands.pass_ns(HEELS_NS)
+    rig.frame()
+    rig.core.frames_taken()
+    assert len(rig.pipeline.seen) == 4
     rig.close()
 
 

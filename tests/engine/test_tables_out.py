@@ -32,7 +32,7 @@ def test_prediction_rows_name_the_bundle_and_the_tier(made: Made) -> None:
     ladder = made.recording.models.ladder
     assert ladder is not None
     assert {bytes(row["bundle"]).hex() for row in rows} == {ladder.bundle.hash}
-    assert {bytes(row["tier"]).rstrip(b"\0") for row in rows} == {b"numpy"}
+    assert {bytes(row["tier"]).rstrip(b"\0") for row in rows} == {b"compiled"}
     assert len(rows) == made.recording.pipeline.counters["predictions"]
 
 

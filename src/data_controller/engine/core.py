@@ -94,7 +94,7 @@ class Core:
         self._slicing = False
         self._spinning = False
         self.spin_ns = 0  # how long the loop stays awake after a step over frames
-        self._stepped_ns = 0  # monotonic end of the last measured step
+        self._stepped_ns = -HEELS_NS  # monotonic end of the last measured step
         self._paused = False
         self._batch = recorder.arena.batch
         self._done = 0
