@@ -39,20 +39,27 @@ print(json.dumps(said))
 """
 
 
+STARTER = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def environment(**more: str) -> dict[str, str]:
-    """For children."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), **more}
+    """For children; a cache folder named for this process is not theirs."""
+    own = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    return {**own, "PYTHONPATH": str(ROOT / "src"), **more}
 
 
 def timed(command: list[str], **more: str) -> dict[str, float]:
-    """Wall seconds and peak resident megabytes of `command`."""
+    """Wall seconds and peak resident megabytes of `command`, started by a small process: it inherits that one's."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-P", *command], env=environment(**more), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"expected {command} to end with 0, was {process.returncode}")
-    peak = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    starter = [sys.executable, "-P", "-c", STARTER, sys.executable, "-P", *command]
+    done = subprocess.run(starter, env=environment(**more), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"expected {command} to end with 0, was {done.returncode}")
+    peak = int(done.stdout) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return {"seconds": round(time.perf_counter() - started, 2), "peak_rss_mb": round(peak, 1)}
 
 

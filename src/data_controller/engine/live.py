@@ -129,9 +129,9 @@ class LiveEngine:
         loop = self._loop = asyncio.get_running_loop()
         # A thread that writes tables may hold the interpreter this long while a frame waits; the default is 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._models.bundle_of(config)
         self._emit({"event": "compiling"})
         await asyncio.to_thread(ensure_compiled)
+        self._models.bundle_of(config)
         warm_up()
         self._code = await asyncio.to_thread(code_version)
         journal_dir = self.state_dir / "journal"

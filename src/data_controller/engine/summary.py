@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from data_controller.market.layout import Proof
@@ -12,6 +14,11 @@ from data_controller.pipeline.pipeline import Pipeline
 
 def peak_rss_mb() -> float:
     """Largest resident set of this process so far, in MB."""
+    with contextlib.suppress(OSError):
+        # Not of the resource usage, in which a program inherits what its starter held.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

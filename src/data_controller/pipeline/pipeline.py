@@ -431,7 +431,7 @@ class Pipeline:
         self.features = FeatureState(len(tables.instruments), setup.features, setup.parameters)
         self.trader = Trader(setup.trading, setup.risk, len(tables.instruments), setup.horizons_s)
         self.trader.restore(start.restored.get("trader") or {}, self.now_ns)
-        self.ticks = Ticks(self.features, self._digests, setup.window)
+        self.ticks = Ticks(self.features, self._digests, setup.window, setup.needed)
         self.routes = Routes()
         self._proofs_at_end = None
         self.latched = str(start.restored.get("latch") or "")
@@ -538,8 +538,6 @@ class Pipeline:
             # A newer tick has begun, or an instrument came since: the answer is of a market that is gone.
             self.counters["late_answers"] += 1
             return
-        needed = self._setup.needed
-        asked = self.ticks.valid if needed is None else self.ticks.valid[:, needed != 0]
         books = self.books
         rows = self.trader.on_answer(
             self._seq,
@@ -547,7 +545,7 @@ class Pipeline:
             answer.tick_ns,
             outputs,
             valid,
-            np.all(asked, axis=1).view(np.uint8),
+            self.ticks.complete,
             books.books,
             self.routes.primary,
             books.levels,

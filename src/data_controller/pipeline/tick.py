@@ -29,14 +29,17 @@ class Ticks:
     What slices read was copied when the second ended, so they may come late without changing a bit.
     """
 
-    def __init__(self, features: FeatureState, digests: Digests, window: int) -> None:
+    def __init__(self, features: FeatureState, digests: Digests, window: int, needed: NDArray[np.uint8] | None) -> None:
+        """`needed` [features] is 1 where the bundle looks; None: everywhere."""
         self.features = features
         self.question: Predict  # of the last tick whose features are complete
         self.asked_ns = 0  # that tick
         self.values: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of that tick, [instruments, features]
         self.valid: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+        self.complete: NDArray[np.uint8] = np.zeros(0, np.uint8)  # of that tick, [instruments] 1: all needed is valid
         self._digests = digests
         self._window = window
+        self._needed = slice(None) if needed is None else np.flatnonzero(needed)
         self._past_values = np.zeros((0, window, 0), np.float32)
         self._past_valid = np.zeros((0, window, 0), np.uint8)
         self._head = np.zeros((0, 4), np.int64)
@@ -78,6 +81,7 @@ class Ticks:
             compute_all(f.bins, f.hist, f.obs, first, stop, second, f.params, f.values, f.valid)
             yield
         self.values, self.valid = f.values[:instruments].copy(), f.valid[:instruments].copy()
+        self.complete = np.all(self.valid[:, self._needed], axis=1).view(np.uint8)
         features = self._digests.features
         features.add_int(tick_ns)
         features.add(self.values, instruments)
