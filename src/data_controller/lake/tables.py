@@ -20,6 +20,7 @@ from data_controller.journal.format import Encoder, SegmentName, with_header
 from data_controller.journal.recovery import QUARANTINE, end_segment
 from data_controller.journal.segment import Hole, Opener, SegmentBytes, SegmentWriter
 from data_controller.lake.columns import Rows, schema_of, to_record_batch
+from data_controller.market.rows import copy_rows
 
 TABLE_VERSION = 1
 SEGMENT_BYTES = 64 << 20
@@ -208,7 +209,7 @@ class Tables:
         counters = self.counters.get(table)
         if counters is None:
             counters = self.counters[table] = TableCounters()
-        own = rows.copy() if isinstance(rows, np.ndarray) else rows
+        own = copy_rows(rows) if isinstance(rows, np.ndarray) else rows
         with self._change:
             if self._closing or self._waiting_rows + n > self.capacity:
                 counters.dropped += n
@@ -326,7 +327,9 @@ def _form(rows: Rows) -> Any:
 
 def _joined(parts: list[Rows]) -> Rows:
     if isinstance(parts[0], np.ndarray):
-        return cast(Rows, np.concatenate(cast(list[NDArray[Any]], parts)))
+        arrays = cast(list[NDArray[Any]], parts)
+        # As bytes: numpy joins structured rows field by field, with the interpreter's lock held.
+        return np.concatenate([array.view(np.uint8) for array in arrays]).view(arrays[0].dtype)
     return [row for part in parts for row in part]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 import numpy as np
+from numpy.typing import NDArray
 
 EVENT = np.dtype(
     [
@@ -80,3 +81,10 @@ class Promise(IntFlag):
 
     SEQUENCED = 1  # messages of its connection are numbered
     CHECKSUMMED = 2  # checksums of its book will come
+
+
+def copy_rows(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """A copy of structured rows, as bytes where they lie side by side: numpy's own goes field by field, far slower."""
+    if not rows.flags.c_contiguous:
+        return rows.copy()
+    return rows.view(np.uint8).copy().view(rows.dtype)

@@ -19,7 +19,7 @@ from data_controller.kernels import machine_code
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.proof import fall_silent, refresh
-from data_controller.market.rows import EVENT
+from data_controller.market.rows import EVENT, copy_rows
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
 from data_controller.pipeline.digest import Digests
@@ -562,8 +562,8 @@ class Pipeline:
             self.counters["decisions"] += len(rows)
             decisions.add(rows, len(rows))
             # An audit row must hold the limits and the config that it was judged by, not those of a later record.
-            terms = (self.trader.limits.copy(), len(self.trader.horizons_s), self._setup.config_hash)
-            told = (*terms, rows.copy(), answer, outputs, self.ticks.values, self.ticks.valid)
+            terms = (copy_rows(self.trader.limits), len(self.trader.horizons_s), self._setup.config_hash)
+            told = (*terms, copy_rows(rows), answer, outputs, self.ticks.values, self.ticks.valid)
             self._actions.append(Tell("decisions", told))
         if len(fills):
             decisions.add(fills, 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.actions import Submit
+from data_controller.market.rows import copy_rows
 from data_controller.trading.decide import decide, leave, settle
 from data_controller.trading.paper import next_due
 from data_controller.trading.rows import (
@@ -231,7 +232,7 @@ class Trader:
 
     def fills(self) -> NDArray[np.void]:
         """FILL rows since the last call, in order; drained. Rejected orders are rows of size 0."""
-        drained = self._fills[: self._n_fills].copy()
+        drained = copy_rows(self._fills[: self._n_fills])
         self._n_fills = 0
         return drained
 
