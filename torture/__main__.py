@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import commit, machine
+from torture.attempts import Result, attempt
 
 HERE = Path(__file__).parent
 EVIDENCE = Path(os.environ.get("TORTURE_EVIDENCE", HERE.parent / "docs" / "evidence"))
@@ -26,9 +27,6 @@ JOBS = int(os.environ.get("TORTURE_JOBS", "1"))
 """Processes that share the rounds of one module."""
 MAX_FAILURES = 100
 """Failures that are kept; what fails so often is known by then, and is still counted."""
-
-Result = tuple[dict[str, Any], str]
-"""What a round returned, or nothing and the error's text."""
 
 
 def modules(issue: str) -> list[str]:
@@ -72,14 +70,6 @@ def spread(times_of: dict[str, int]) -> dict[str, float]:
     last = len(values) - 1
     ranks = {"median": last // 2, "p99": -(-last * 99 // 100), "worst": last}
     return {"count": len(values), **{key: values[rank] for key, rank in ranks.items()}}
-
-
-def attempt(name: str, seed: int) -> Result:
-    """One round; a finding is evidence, and the rounds after it may hold others."""
-    try:
-        return importlib.import_module(f"torture.{name}").attempt(seed), ""
-    except Exception as error:
-        return {}, f"{type(error).__name__}: {error}"[:2000]
 
 
 def rounds(name: str, seeds: range) -> Iterator[Result]:
