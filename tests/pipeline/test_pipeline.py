@@ -228,6 +228,11 @@ def test_a_bad_frame_unproves_the_books_of_its_connection_until_a_snapshot(bundl
     assert summary["books_proved"] == 0  # nobody answered the resync in this recording
 
 
-def test_a_frame_of_a_connection_nobody_has_is_counted(recording: Recording) -> None:
+@pytest.mark.parametrize("conn", [NO_CONNECTION, 7, 300])  # none; never opened; of no venue
+def test_a_frame_of_a_connection_nobody_has_is_counted(recording: Recording, conn: int) -> None:
     cut = appended(recording.batch, Kind.FRAME, b"[1,[1,1,1]]", 50)
-    assert replayed(cut)["frames"] == replayed(recording.batch)["frames"]
+    cut.conn[50] = conn
+    runner = Replay()
+    runner.feed(cut, 0, len(cut.recv_ns))
+    assert runner.pipeline.counters["bad_records"] == 1
+    assert summary_of(runner.pipeline)["frames"] == replayed(recording.batch)["frames"]
