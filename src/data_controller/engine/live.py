@@ -8,7 +8,7 @@ import gc
 import platform
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from data_controller import __version__
 from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
 from data_controller.config import Config, check_reload, load
-from data_controller.control import Feed, Request, StateLock, default_who, encode_feed
+from data_controller.control import Request, StateLock, default_who
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
@@ -29,6 +29,7 @@ from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
 from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.provenance import code_version, environment_hash
+from data_controller.engine.publisher import Publisher
 from data_controller.engine.setup import configure_live
 from data_controller.engine.state import load_state, save_state
 from data_controller.engine.summary import peak_rss_mb, summary_of
@@ -100,7 +101,6 @@ class LiveEngine:
         self._past: PreHistory
         self.pulse_time = LatencyHistogram()
         self._saving: asyncio.Future[None] | None = None
-        self._publishing: Generator[None, None, Feed] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
 
@@ -187,6 +187,7 @@ class LiveEngine:
         stack.push_async_callback(self.shell.close)
         self.server = ControlServer(self.state_dir, self._answer, lock=lock)
         stack.push_async_callback(self.server.stop)
+        self.publisher = Publisher(self.feed, self.server, self.latch, loop.call_soon, self._on_error)
         self._tell_the_feed()
         self.monitor = MonitorKeeper(self.state_dir, config, self._on_alert)
         loop.set_exception_handler(self._on_stray_error)
@@ -268,7 +269,7 @@ class LiveEngine:
                 self._past.play(chunk)
             self.recorder.tick(self._clock.now_ns())
             self._follow_latch()
-            self._publish()
+            self.publisher.now()
             if self.recorder.should_pause:
                 await asyncio.to_thread(self.recorder.wait_for_room)
             chunks = await asyncio.to_thread(next, self._prehistory, ())
@@ -308,7 +309,7 @@ class LiveEngine:
             self._look_at_the_end(now_ns)
         except Exception as error:
             self._on_error(error)
-        self._loop.call_soon(self._publish_in_parts)
+        self._loop.call_soon(self.publisher.begin)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         began_ns = self._clock.monotonic_ns()
@@ -362,30 +363,6 @@ class LiveEngine:
         except OSError as error:
             text = f"positions cannot be saved in {self.state_dir}: {error}"
             loop.call_soon_threadsafe(self._on_alert, Alert("critical", "state_not_saved", text))
-
-    def _publish(self) -> None:
-        if self.server.clients:
-            self.server.publish(encode_feed(self.feed.build(self.latch.check())))
-
-    def _publish_in_parts(self) -> None:
-        """Publish over several turns of the loop, a part in each; a feed still under way goes first."""
-        if self.server.clients and self._publishing is None:
-            self._publishing = self.feed.in_parts(self.latch.check())
-            self._publish_part(self._publishing)
-
-    def _publish_part(self, parts: Generator[None, None, Feed]) -> None:
-        try:
-            next(parts)
-        except StopIteration as done:
-            self._loop.call_soon(self._publish_feed, done.value)
-        except Exception as error:
-            self._on_error(error)
-        else:
-            self._loop.call_soon(self._publish_part, parts)
-
-    def _publish_feed(self, feed: Feed) -> None:
-        self._publishing = None
-        self.server.publish(encode_feed(feed))
 
     def _look_at_the_end(self, now_ns: int) -> None:
         books = self.pipeline.books.books
@@ -511,7 +488,7 @@ class LiveEngine:
             await self._saving
         loop = asyncio.get_running_loop()
         self._write_state(pipeline.trader.dump(), loop)
-        self._publish()
+        self.publisher.now()
         await self._ended("journal", self.recorder.close, self.config.engine.stop_timeout_s)
         await asyncio.sleep(0)  # barrier callbacks
         await self._ended("tables", self.tables.close)
