@@ -147,3 +147,9 @@ def test_an_unknown_benchmark_is_refused(bench: Any) -> None:
 
 def test_figures_are_flat_names_and_words(bench: Any) -> None:
     assert bench.flat({"a": {"b": 12345, "c": 0.5}}) == [("a.b", "12,345"), ("a.c", "0.5")]
+
+
+def test_a_round_can_be_sent_to_a_process_of_its_own() -> None:
+    runner = importlib.import_module("torture.__main__")
+    # `python -m torture` is `__main__` there, which a spawned process does not import.
+    assert runner.attempt.__module__ == "torture.attempts"
