@@ -14,9 +14,13 @@ import msgspec
 import numpy as np
 
 from data_controller.config import Config, parse
+from data_controller.engine.latency import Steps
 from data_controller.engine.models import Models
 from data_controller.engine.setup import setup_of
+from data_controller.exchanges.bitfinex._attention import attention
+from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.journal.arena import Arena
+from data_controller.market.proof import fall_silent
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Answer, Kind, Start
 
@@ -100,6 +104,20 @@ def warm_up() -> None:
     arena.push(Kind.CLOSED, 0, now_ns + _S, b"warm-up")
     arena.push(Kind.PULSE, NO_CONNECTION, now_ns + 2 * _S, b"")
     pipeline.advance(arena.batch, done, arena.filled)
+    _warm_up_the_rest(pipeline, arena, now_ns)
+
+
+def _warm_up_the_rest(pipeline: Pipeline, arena: Arena, now_ns: int) -> None:
+    """What only pulses of a live engine call: silent channels, proofs that age, figures of steps."""
+    books, acc = pipeline.books.books, pipeline.features.acc
+    attention(books)
+    assert len(pipeline.decoders[0].heard_ns)
+    fall_silent(books, 0, now_ns)
+    on_break(acc, 0, now_ns)
+    on_trades_break(acc, 0, now_ns)
+    steps = Steps()
+    steps.add(0, arena.filled, 0, 1)
+    steps.fold(arena.batch, pipeline.wire_numbers, (0, 0, 0))
 
 
 if __name__ == "__main__":
