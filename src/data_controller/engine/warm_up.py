@@ -21,6 +21,7 @@ from data_controller.exchanges.bitfinex._attention import attention
 from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.journal.arena import Arena
 from data_controller.market.proof import fall_silent
+from data_controller.pipeline.loop import first_row_later
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Answer, Kind, Start
 
@@ -108,13 +109,15 @@ def warm_up() -> None:
 
 
 def _warm_up_the_rest(pipeline: Pipeline, arena: Arena, now_ns: int) -> None:
-    """What only pulses of a live engine call: silent channels, proofs that age, figures of steps."""
+    """What the script does not come to: silent channels, proofs that age, fills that are due, figures of steps."""
     books, acc = pipeline.books.books, pipeline.features.acc
     attention(books)
     assert len(pipeline.decoders[0].heard_ns)
     fall_silent(books, 0, now_ns)
     on_break(acc, 0, now_ns)
     on_trades_break(acc, 0, now_ns)
+    pipeline.trader.on_time(0, now_ns, books, pipeline.routes.primary, pipeline.books.levels)
+    first_row_later(pipeline.rows.array, 0, 1, now_ns)
     steps = Steps()
     steps.add(0, arena.filled, 0, 1)
     steps.fold(arena.batch, pipeline.wire_numbers, (0, 0, 0))
