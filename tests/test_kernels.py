@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from data_controller.kernels import kernel, kernel_sources, machine_code
+from data_controller.kernels import closure, kernel, kernel_sources, machine_code, sources_hash
 
 
 @kernel
@@ -43,3 +45,12 @@ def test_the_cache_follows_what_kernels_take_from_other_modules_and_nothing_else
     names = {path.name for path in kernel_sources()}
     assert {"loop.py", "_scanner.py", "layout.py", "rows.py", "settings.py", "kernels.py"} <= names
     assert not {"pipeline.py", "live.py", "decoder.py", "app.py"} & names
+
+
+def test_a_function_is_kept_under_the_name_of_what_it_can_reach():
+    from data_controller.market import books, numbers
+
+    stored = [Path(f._cache.cache_path) for f in (numbers.scan_number, books.set_level)]
+    assert [path.name for path in stored] == [sources_hash(Path(m.__file__))[:16] for m in (numbers, books)]
+    reached = {path.name for path in closure([Path(numbers.__file__)])}
+    assert reached == {"numbers.py", "_words.py", "kernels.py"}

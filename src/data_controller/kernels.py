@@ -1,8 +1,9 @@
-"""The one door to numba: every compiled function is made here, and its cache folder is named by all kernel sources.
+"""The one door to numba: every compiled function is made here, and kept in a folder named by all that it depends on.
 
 numba recompiles when the file of a cached function changes, but not when a file that it calls does, nor when a
-constant that it took from another module does; so the cache lives in a folder whose name is a hash over every module
-that makes kernels and every module of ours that one of them imports, however far.
+constant that it took from another module does. So each function is kept in a folder whose name is a hash over its
+module and every module of ours that this one imports, however far: a change recompiles what it can reach and nothing
+else, and copies of the same sources share what they compiled.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,36 +24,88 @@ _IMPORTS = re.compile(rb"^\s*from data_controller\.?([\w.]*) import ((?:\([^)]*\
 _MAKES_KERNELS = re.compile(rb"^from data_controller\.kernels import .*kernel\b", re.MULTILINE)
 
 
-def kernel_sources() -> list[Path]:
-    """Every module that makes kernels, and every module of ours that these import, in path order."""
+@cache
+def _read(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """The text of a module of ours, and the modules of ours that it imports."""
+    text = path.read_bytes()
     package = Path(__file__).parent
-    left = [path for path in package.rglob("*.py") if _MAKES_KERNELS.search(path.read_bytes())]
-    found = {Path(__file__)}
+    imported = []
+    for module, names in _IMPORTS.findall(text):
+        place = package.joinpath(*module.decode().split("."))
+        candidates = [place.with_suffix(".py"), place / "__init__.py"]
+        candidates += [place / f"{name}.py" for name in re.findall(r"\w+", names.decode())]
+        imported += [candidate for candidate in candidates if candidate.exists()]
+    return text, tuple(imported)
+
+
+def closure(paths: Iterable[Path]) -> list[Path]:
+    """`paths` and every module of ours that they import, however far, in path order."""
+    left, found = list(paths), {Path(__file__)}
     while left:
         path = left.pop()
-        if path in found or not path.exists():
-            continue
-        found.add(path)
-        for module, names in _IMPORTS.findall(path.read_bytes()):
-            place = package.joinpath(*module.decode().split("."))
-            left += [place.with_suffix(".py"), place / "__init__.py"]
-            left += [place / f"{name}.py" for name in re.findall(r"\w+", names.decode())]
+        if path not in found:
+            found.add(path)
+            left += _read(path)[1]
     return sorted(found)
 
 
-def sources_hash() -> str:
-    """Hex digest over the names and texts of `kernel_sources`."""
+def kernel_sources() -> list[Path]:
+    """Every module that makes kernels, and every module of ours that these import, in path order."""
+    package = Path(__file__).parent
+    return closure(path for path in package.rglob("*.py") if _MAKES_KERNELS.search(_read(path)[0]))
+
+
+@cache
+def sources_hash(*paths: Path) -> str:
+    """Hex digest over the names and texts of `paths` and all they import; of `kernel_sources` where none is given."""
     digest = hashlib.sha256()
-    for path in kernel_sources():
-        digest.update(path.relative_to(Path(__file__).parent).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in closure(paths) if paths else kernel_sources():
+        digest.update(path.relative_to(Path(__file__).parent).as_posix().encode() + b"\0" + _read(path)[0])
     return digest.hexdigest()
 
 
-if "NUMBA_CACHE_DIR" not in os.environ:
+_OWN_FOLDER = "NUMBA_CACHE_DIR" not in os.environ
+if _OWN_FOLDER:
     _base = os.environ.get("DATA_CONTROLLER_CACHE") or platformdirs.user_cache_dir("data-controller")
     os.environ["NUMBA_CACHE_DIR"] = str(Path(_base) / "kernels" / sources_hash()[:16])
+_FOLDER = Path(os.environ["NUMBA_CACHE_DIR"])
+if _OWN_FOLDER:
+    _FOLDER = _FOLDER.parent
 
 import numba  # noqa: E402 - the cache folder must be named before numba reads its settings
+from numba.core import caching  # noqa: E402
+
+
+class SourceLocator(caching._CacheLocator):  # type: ignore[misc]
+    """Tells numba where the machine code of a function of ours lies: by what its sources say, not where they lie."""
+
+    def __init__(self, function: Any, path: Path) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._folder = _FOLDER / sources_hash(path)[:16]
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name says it
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> SourceLocator | None:
+        path = Path(py_file)
+        if not path.is_relative_to(Path(__file__).parent):
+            return None
+        locator = cls(py_func, path)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SourceLocator,UserProvidedCacheLocator"
 
 _njit = partial(numba.njit, cache=True, error_model="numpy", fastmath=False, boundscheck=False)
 
