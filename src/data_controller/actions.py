@@ -38,6 +38,20 @@ class Reconnect:
     not_before_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask a venue's public REST interface for `url`; what comes back is a FETCHED record of slot `conn`.
+
+    Its `request` is `url`; where no answer came for good its status is 0 and its body says why. The shell adds the
+    venue's limit, Retry-After and retries. Not before `not_before_ns` (engine time, 0 at once).
+    """
+
+    conn: int
+    venue: str
+    url: str
+    not_before_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Predict:
     """Ask the ladder about tick `tick_ns`.
@@ -87,4 +101,4 @@ class Alert:
     text: str
 
 
-Action = Open | Send | Reconnect | Predict | Submit | Latch | Tell | Alert
+Action = Open | Send | Reconnect | Fetch | Predict | Submit | Latch | Tell | Alert

@@ -79,10 +79,10 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A REST answer: what was asked, how it ended, exact body."""
+    """A REST answer: what was asked (the address), how it ended, exact body. Its record has the slot that asked."""
 
     request: str
-    status: int
+    status: int  # HTTP status; 0: no answer came, and the body says why
     body: bytes
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_controller.market import core
 from data_controller.market.books import CELL, Books, as_dicts, capacity_for
 from data_controller.market.layout import ChecksumRule, Proof
-from data_controller.market.rows import EVENT, Control, Flag, Kind
+from data_controller.market.rows import EVENT, RULE_SHIFT, Control, Flag, Kind, Promise
 from data_controller.market.tables import Channel, Tables
 
 
@@ -145,27 +145,43 @@ def test_arrays_grow_with_the_table_and_keep_what_they_hold() -> None:
     apply(books, row(Kind.CHANGE, side=1, price=6, size=2, ref=11))
     assert as_dicts(books, 0)[0] == [{"price": 6.0, "size": 2.0, "ref": 11}]
     blocks = [(int(b["bid0"]), int(b["ask0"]), int(b["capacity"])) for b in books.books[[0, 2]]]
-    assert blocks == [(0, 64, 64), (128, 628, 500)]
-    assert len(books.levels) == 1128
+    assert blocks == [(33, 160, 64), (506, 1506, 500)]
+    assert len(books.levels) == 4 * 564
     assert len(books.index) == 256 + 2048
     assert books.index.dtype == CELL
 
 
-@pytest.mark.parametrize(
-    ("wanted", "precision", "length", "venue"),
-    [
-        (ChecksumRule.BITFINEX_PRICES, "P0", 25, "bitfinex"),
-        (ChecksumRule.BITFINEX_PRICES, "P4", 250, "bitfinex"),
-        (ChecksumRule.BITFINEX_ORDERS, "R0", 100, "bitfinex"),
-        (ChecksumRule.NONE, "P0", 1, "bitfinex"),
-        (ChecksumRule.NONE, "P0", 25, "elsewhere"),
-    ],
-)
-def test_a_books_checksum_rule_follows_from_its_channel(
-    wanted: ChecksumRule, precision: str, length: int, venue: str
-) -> None:
-    books = Books(Tables(channels=[channel(precision, length, venue=venue)]))
-    assert books.books[0]["checksum_rule"] == wanted
+def test_a_full_book_of_unknown_length_is_widened_and_goes_on() -> None:
+    books = Books(Tables(channels=[channel("R0", 0), channel("P0", 0, "tETHUSD"), channel("P0", 25, "tXRPUSD")]))
+    rng = np.random.default_rng(1)
+    capacity = capacity_for(0)
+    prices = rng.permutation(np.arange(1, 3 * capacity + 1)).tolist()
+    for c, add in ((0, Kind.ADD), (1, Kind.SET)):
+        apply(books, row(Kind.RESET, channel=c))
+        for price in prices:
+            event = row(add, side=1, price=price, size=2, ref=price if c == 0 else 1, channel=c)
+            if apply(books, event) == core.FULL:
+                books.widen(c)
+                assert apply(books, event) == core.BOOK_CHANGED
+        assert [entry["price"] for entry in as_dicts(books, c)[0]] == sorted(prices, reverse=True)
+        assert books.books[c]["capacity"] == 4 * capacity
+    for price in prices[::2]:
+        apply(books, row(Kind.CANCEL, ref=price, channel=0))
+        apply(books, row(Kind.SET, side=1, price=price, size=0, channel=1))
+    for c in (0, 1):
+        assert [entry["price"] for entry in as_dicts(books, c)[0]] == sorted(prices[1::2], reverse=True)
+        assert books.books[c]["unknown_deletes"] == 0
+
+
+def test_a_trimmed_book_keeps_its_subscribed_length() -> None:
+    books = Books(Tables(channels=[channel("P0", 10)]))
+    promise = Promise.TRIMMED | ChecksumRule.KRAKEN << RULE_SHIFT
+    apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED, size=promise))
+    apply(books, row(Kind.RESET))
+    for price in range(1, 14):
+        apply(books, row(Kind.SET, side=1, price=price, size=2, ref=1))
+    assert [entry["price"] for entry in as_dicts(books, 0)[0]] == list(range(13, 3, -1))
+    assert books.books[0]["checksum_rule"] == ChecksumRule.KRAKEN
 
 
 def test_a_new_book_is_empty_and_not_usable_whatever_the_config_acts_on() -> None:

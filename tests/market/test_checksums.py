@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_controller.market.checksums import ENTRIES, LONGEST, SCRATCH_BYTES, bitfinex_checksum, register
+from data_controller.market.checksums import ENTRIES, LONGEST, SCRATCH_BYTES, book_checksum, register
 from data_controller.market.layout import LEVEL, ChecksumRule
 from data_controller.market.numbers import MAX_SCALE, scan_number
 
@@ -50,9 +50,9 @@ def checksum(bids: list[Entry], asks: list[Entry], rule: ChecksumRule) -> int:
     levels = np.concatenate([as_levels(asks), as_levels(bids)])
     scratch = np.zeros(SCRATCH_BYTES, np.uint8)
     book = (np.int64(rule), levels.ctypes.data, len(asks), len(bids), 0, len(asks))
-    computed = bitfinex_checksum(*book, scratch.ctypes.data)
+    computed = book_checksum(*book, scratch.ctypes.data)
     scratch[:] = 0
-    remembered = bitfinex_checksum(*book, scratch.ctypes.data)
+    remembered = book_checksum(*book, scratch.ctypes.data)
     assert remembered == computed and not scratch.any()
     return int(computed)
 

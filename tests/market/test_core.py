@@ -8,18 +8,21 @@ import pytest
 
 from data_controller.market import core
 from data_controller.market.books import Books
-from data_controller.market.layout import BrokenBy, Proof, ProofBy
-from data_controller.market.rows import Control, Flag, Kind, Promise
+from data_controller.market.layout import BrokenBy, ChecksumRule, Proof, ProofBy
+from data_controller.market.rows import RULE_SHIFT, Control, Flag, Kind, Promise
 from data_controller.market.tables import Channel, Tables
 from tests.market.test_books import apply, channel, row
 
 SNAPSHOT = Flag.SNAPSHOT | Flag.LAST
 
 
-def subscribed(promise: int = 0, accept: int = 1 << Proof.PROVED, length: int = 25) -> Books:
+def subscribed(
+    promise: int = 0, accept: int = 1 << Proof.PROVED, length: int = 25, rule: int = ChecksumRule.BITFINEX_PRICES
+) -> Books:
     """A subscribed book that waits for its snapshot."""
     books = Books(Tables(channels=[channel(length=length)]), accept)
-    assert apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED, size=promise)) == core.CONTROL
+    size = promise | rule << RULE_SHIFT
+    assert apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED, size=size)) == core.CONTROL
     return books
 
 
@@ -106,8 +109,8 @@ def test_a_mismatch_breaks_until_the_next_snapshot() -> None:
     assert (own["broken_by"], own["broken_ns"]) == (0, 0)
 
 
-def test_a_checksum_on_a_book_of_one_level_says_nothing() -> None:
-    books = subscribed(Promise.SEQUENCED, length=1)
+def test_a_checksum_without_a_rule_says_nothing() -> None:
+    books = subscribed(Promise.SEQUENCED, rule=ChecksumRule.NONE)
     snapshot(books)
     assert checksum(books, 1) == core.NOTHING
     assert state(books) == (Proof.PROVED, ProofBy.SEQUENCE, 1)

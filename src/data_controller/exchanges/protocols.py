@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,11 @@ class Rows:
         self.array: NDArray[np.void] = np.zeros(capacity, EVENT)
         self.start = 0
         self.stop = 0
+
+    @property
+    def room(self) -> int:
+        """Rows that can still be appended."""
+        return len(self.array) - self.stop
 
     def clear(self) -> None:
         """Begin anew at the front; what was there has been applied and is needed no more."""
@@ -60,6 +66,15 @@ class Decoder(Protocol):
 
     def closed(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         """A connection ended: append GAP rows for its channels, then its CONTROL row."""
+
+    def fetched(
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """Append the rows of a REST answer, such as a snapshot that a stream of changes is spliced to.
+
+        Yields where `rows` is full, for the caller to apply what is there and clear it. `request` is the address.
+        """
+        ...
 
     def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
         """Decode FRAMEs `lo..hi` of this venue's connections into `rows`.

@@ -94,7 +94,7 @@ class _Journal:
             self._record(Kind.OPENED, 0, recv_ns, b"the capture does not say")
             self._open = True
             counts["connections"] += 1
-        self._record(kind, NO_CONNECTION if kind is Kind.FETCHED else 0, recv_ns, payload)
+        self._record(kind, 0, recv_ns, payload)
         if kind is Kind.OPENED:
             self._open = True
         counts[{Kind.FRAME: "frames", Kind.SENT: "sent", Kind.FETCHED: "fetched"}.get(kind, "connections")] += 1

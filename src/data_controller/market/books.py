@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
-from data_controller.market._words import move_bytes, record_at
-from data_controller.market.checksums import ENTRIES, SCRATCH_BYTES
-from data_controller.market.layout import BOOK, LEVEL, ChecksumRule, Proof
+from data_controller.market._words import address_of, move_bytes, record_at
+from data_controller.market.checksums import SCRATCH_BYTES
+from data_controller.market.layout import BOOK, LEVEL, Proof
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
@@ -22,8 +22,10 @@ cell_at = record_at(CELL)
 # In the kernels below `levels` and `index` are the addresses of those arrays; `first` and `cell0` count items.
 
 UNKNOWN_LENGTH = 250
-"""Entries a side assumed where a book's channel does not say."""
+"""Entries a side assumed at first where a book's channel does not say."""
 MIN_CAPACITY = 64
+MAX_CAPACITY = 1 << 18
+"""Entries a side beyond which a book is not widened: it breaks. The deepest seen held 57,419 orders a side."""
 
 
 def capacity_for(length: int) -> int:
@@ -35,13 +37,6 @@ def _depth(channel: Channel) -> int:
     if channel.stream != "book":
         return 0
     return 3 if channel.precision == "R0" else 2
-
-
-def _checksum_rule(channel: Channel) -> ChecksumRule:
-    """Bitfinex sends checksums of the first 25 entries, so a book that holds fewer cannot be checked."""
-    if channel.venue != "bitfinex" or 0 < channel.length < ENTRIES:
-        return ChecksumRule.NONE
-    return ChecksumRule.BITFINEX_ORDERS if channel.precision == "R0" else ChecksumRule.BITFINEX_PRICES
 
 
 class Books:
@@ -66,7 +61,6 @@ class Books:
             return False
         books = np.zeros(len(tables.channels), BOOK)
         books[:have] = self.books
-        n_levels, n_cells = len(self.levels), len(self.index)
         for row in range(have, len(books)):
             channel, book = tables.channels[row], books[row]
             book["channel"] = row
@@ -74,22 +68,50 @@ class Books:
             book["depth"] = _depth(channel)
             if book["depth"] == 0:
                 continue
-            capacity = capacity_for(channel.length)
-            book["checksum_rule"] = _checksum_rule(channel)
             book["accept"] = self.accept_mask
             book["length"] = channel.length
-            book["capacity"] = capacity
-            book["bid0"], book["ask0"] = n_levels, n_levels + capacity
-            n_levels += 2 * capacity
+            book["capacity"] = capacity_for(channel.length)
+        self._lay_out(books)
+        return True
+
+    def widen(self, row: int) -> None:
+        """Double the room of book `row`, which is full; all arrays are replaced."""
+        books = self.books.copy()
+        books[row]["capacity"] *= 2
+        self._lay_out(books)
+
+    def _lay_out(self, books: NDArray[np.void]) -> None:
+        """Give each of `books` its bands in fresh arrays and move the entries there."""
+        old, n_levels, n_cells = self.books, 0, 0
+        places = []
+        for row in np.flatnonzero(books["depth"]).tolist():
+            book = books[row]
+            capacity = int(book["capacity"])
+            places.append((row, n_levels, n_cells))
+            book["band_bid"], book["band_ask"] = n_levels, n_levels + 2 * capacity
+            n_levels += 4 * capacity
             if book["depth"] == 3:
                 cells = 1 << (4 * capacity - 1).bit_length()
                 book["index0"], book["index_mask"] = n_cells, cells - 1
                 n_cells += cells
         levels, index = np.zeros(n_levels, LEVEL), np.zeros(n_cells, CELL)
-        levels[: len(self.levels)] = self.levels
-        index[: len(self.index)] = self.index
+        for row, _, _ in places:
+            book = books[row]
+            first = int(book["capacity"]) // 2
+            bid0, ask0 = int(book["band_bid"]) + first, int(book["band_ask"]) + first
+            if row < len(old):
+                n_bid, n_ask = int(book["n_bid"]), int(book["n_ask"])
+                was_bid, was_ask = int(old[row]["bid0"]), int(old[row]["ask0"])
+                levels[bid0 : bid0 + n_bid] = self.levels[was_bid : was_bid + n_bid]
+                levels[ask0 : ask0 + n_ask] = self.levels[was_ask : was_ask + n_ask]
+            book["bid0"], book["ask0"] = bid0, ask0
+            if book["depth"] == 3 and row < len(old):
+                if old[row]["index_mask"] == book["index_mask"]:
+                    was, n = int(old[row]["index0"]), int(book["index_mask"]) + 1
+                    index[int(book["index0"]) : int(book["index0"]) + n] = self.index[was : was + n]
+                else:
+                    _index_again(books, row, levels, index)
         self.books, self.levels, self.index = books, levels, index
-        return True
 
     def side(self, row: int, side: int) -> NDArray[np.void]:
         """A view of the LEVEL entries of book `row`, best first: bids where `side` > 0, asks otherwise."""
@@ -175,34 +197,51 @@ def clear_index(book: Any, index: Any) -> None:
 
 
 @kernel
-def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> Any:
-    """Open entry `at` of a side, moving worse ones down; False, and nothing done, where the side is full."""
+def insert_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
+    """Open entry `at` of a side that is not full, moving whichever end of it is shorter."""
     if side > 0:
-        first, n = book.bid0, book.n_bid
-        if n >= book.capacity:
-            return False
+        first, n, band = book.bid0, book.n_bid, book.band_bid
         book.n_bid = n + 1
     else:
-        first, n = book.ask0, book.n_ask
-        if n >= book.capacity:
-            return False
+        first, n, band = book.ask0, book.n_ask, book.band_ask
         book.n_ask = n + 1
-    here = levels + (first + at) * _LEVEL_BYTES
-    move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
-    return True
+    before = 2 * at < n
+    if first == band if before else first + n == band + 2 * book.capacity:
+        centre = band + book.capacity - n // 2
+        move_bytes(levels + centre * _LEVEL_BYTES, levels + first * _LEVEL_BYTES, n * _LEVEL_BYTES)
+        first = centre
+    base = levels + first * _LEVEL_BYTES
+    if before:
+        move_bytes(base - _LEVEL_BYTES, base, at * _LEVEL_BYTES)
+        first -= 1
+    else:
+        here = base + at * _LEVEL_BYTES
+        move_bytes(here + _LEVEL_BYTES, here, (n - at) * _LEVEL_BYTES)
+    if side > 0:
+        book.bid0 = first
+    else:
+        book.ask0 = first
 
 
 @kernel
 def remove_entry(book: Any, levels: Any, side: Any, at: Any) -> None:
-    """Close entry `at` of a side, moving worse ones up."""
+    """Close entry `at` of a side, moving whichever end of it is shorter."""
     if side > 0:
         first, n = book.bid0, book.n_bid
         book.n_bid = n - 1
     else:
         first, n = book.ask0, book.n_ask
         book.n_ask = n - 1
-    here = levels + (first + at) * _LEVEL_BYTES
-    move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
+    base = levels + first * _LEVEL_BYTES
+    if 2 * at < n:
+        move_bytes(base + _LEVEL_BYTES, base, at * _LEVEL_BYTES)
+        if side > 0:
+            book.bid0 = first + 1
+        else:
+            book.ask0 = first + 1
+    else:
+        here = base + at * _LEVEL_BYTES
+        move_bytes(here, here + _LEVEL_BYTES, (n - at - 1) * _LEVEL_BYTES)
 
 
 @kernel
@@ -228,8 +267,8 @@ def untouched(book: Any) -> None:
 
 
 @kernel
-def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
-    """Apply a SET row to an L2 book; False where the side is full."""
+def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> None:
+    """Apply a SET row to an L2 book whose side is not full."""
     side = row.side
     first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
@@ -244,11 +283,10 @@ def set_level(book: Any, levels: Any, row: Any, price: Any, size: Any) -> Any:
             remove_entry(book, levels, side, at)
         else:
             book.unknown_deletes += 1
-        return True
-    if not known and not insert_entry(book, levels, side, at):
-        return False
-    write_entry(level_at(levels, first + at), row, price, size)
-    return True
+        return
+    if not known:
+        insert_entry(book, levels, side, at)
+    write_entry(level_at(levels, (book.bid0 if side > 0 else book.ask0) + at), row, price, size)
 
 
 @kernel
@@ -267,8 +305,8 @@ def cancel_order(book: Any, levels: Any, index: Any, ref: Any) -> Any:
 
 
 @kernel
-def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: Any) -> Any:
-    """Apply an ADD or CHANGE row to an L3 book: order `ref` now rests there; False where the side is full."""
+def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: Any) -> None:
+    """Apply an ADD or CHANGE row to an L3 book whose side is not full: order `ref` now rests there."""
     side = np.int64(row.side)
     ref = row.ref
     at = find_cell(index, book.index0, book.index_mask, ref)
@@ -277,20 +315,33 @@ def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: An
     if cell.side == side and cell.price == price:
         n = book.n_bid if side > 0 else book.n_ask
         write_entry(level_at(levels, first + order_rank(levels, first, n, side, price, ref)), row, price, size)
-        return True
+        return
     if cell.side != 0:
         cancel_order(book, levels, index, ref)
         at = find_cell(index, book.index0, book.index_mask, ref)
+    first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
     rank = order_rank(levels, first, n, side, price, ref)
-    if not insert_entry(book, levels, side, rank):
-        return False
-    write_entry(level_at(levels, first + rank), row, price, size)
+    insert_entry(book, levels, side, rank)
+    write_entry(level_at(levels, (book.bid0 if side > 0 else book.ask0) + rank), row, price, size)
     cell = cell_at(index, book.index0 + at)
     cell.ref = ref
     cell.price = price
     cell.side = side
-    return True
+
+
+@kernel
+def _index_again(books: Any, row: Any, levels_array: Any, index_array: Any) -> None:
+    """Enter every order of L3 book `row` into its index, which is empty."""
+    book = books[row]
+    levels, index = address_of(levels_array), address_of(index_array)
+    for k in range(book.n_bid + book.n_ask):
+        bid = k < book.n_bid
+        level = level_at(levels, book.bid0 + k if bid else book.ask0 + k - book.n_bid)
+        cell = cell_at(index, book.index0 + find_cell(index, book.index0, book.index_mask, level.ref))
+        cell.ref = level.ref
+        cell.price = level.price
+        cell.side = 1 if bid else -1
 
 
 def as_dicts(books: Books, row: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

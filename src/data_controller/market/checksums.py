@@ -1,8 +1,8 @@
-"""CRC-32 of books in the venues' own text: Bitfinex price and raw order books.
+"""CRC-32 of books in the venues' own text: Bitfinex prices and raw orders, Kraken, OKX and its kin.
 
-A checksum covers the text of 50 entries, of which few change between two checksums. A CRC is linear, so each LEVEL
-keeps the register that its own text alone leaves behind, and a book's register is folded from those: moved on by the
-length of the next text, then exclusive-or'ed with its register (M. Adler's `crc32_combine`, with a table a length).
+A checksum covers the text of 20 or 50 entries, of which few change between two checksums. A CRC is linear, so each
+LEVEL keeps the register that its own text alone leaves behind, and a book's register is folded from those: moved on by
+the length of the next text, then exclusive-or'ed with its register (M. Adler's `crc32_combine`, with a table a length).
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from data_controller.market.numbers import TEXT_SPACE, write_number
 from data_controller.market.rows import Flag
 
 ENTRIES = 25
-"""Entries a side that Bitfinex's checksum covers."""
+"""Entries a side that the checksums of Bitfinex and OKX cover."""
+KRAKEN_ENTRIES = 10
 
 _PRICE_EXPONENT = int(Flag.PRICE_EXPONENT)
 _SIZE_EXPONENT = int(Flag.SIZE_EXPONENT)
 _ORDERS = int(ChecksumRule.BITFINEX_ORDERS)
+_KRAKEN = int(ChecksumRule.KRAKEN)
+_OKX = int(ChecksumRule.OKX)
 _COLON = 58
 LONGEST = 55
 """No entry's text is longer: two numbers of 25 bytes, a sign and two colons."""
@@ -97,24 +100,28 @@ def register(crc: Any, p: Any, end: Any) -> Any:
 
 
 @kernel
-def _write_entry(p: Any, level: Any, orders: Any, ask: Any) -> Any:
-    """`field:amount:` of one entry at address `p`; returns the address behind it."""
+def _write_entry(p: Any, level: Any, rule: Any, ask: Any) -> Any:
+    """The text of one entry at address `p`, by the venue's rule; returns the address behind it."""
     flags = np.int64(level.flags)
+    if rule == _KRAKEN:
+        p = write_number(p, level.price_digits, np.int64(0), np.int64(0))
+        return write_number(p, level.size_digits, np.int64(0), np.int64(0))
+    orders = rule == _ORDERS
     digits = level.ref if orders else level.price_digits
     scale = np.int64(0) if orders else np.int64(level.price_scale)
     p = write_number(p, digits, scale, np.int64(0) if orders else flags & _PRICE_EXPONENT)
     store_byte(p, 58)
     store_byte(p + 1, 45)
-    p += 2 if ask else 1
+    p += 2 if ask and rule != _OKX else 1
     p = write_number(p, level.size_digits, np.int64(level.size_scale), flags & _SIZE_EXPONENT)
     store_byte(p, 58)
     return p + 1
 
 
 @kernel
-def _remember_text(level: Any, orders: Any, ask: Any, scratch: Any) -> None:
+def _remember_text(level: Any, rule: Any, ask: Any, scratch: Any) -> None:
     """Set length and register of a LEVEL's own text."""
-    end = _write_entry(scratch, level, orders, ask)
+    end = _write_entry(scratch, level, rule, ask)
     level.text_bytes = end - scratch
     level.text_crc = register(np.uint64(0), scratch, end)
 
@@ -133,26 +140,35 @@ def _behind(crc: Any, level: Any) -> Any:
 
 
 @kernel
-def bitfinex_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
-    """The signed 32-bit checksum that Bitfinex sends for a book.
+def _add(crc: Any, level: Any, rule: Any, ask: Any, scratch: Any) -> Any:
+    """The register `crc` behind the text of `level`, which is made where it is not known."""
+    if level.text_bytes == 0:
+        _remember_text(level, rule, ask, scratch)
+    return _behind(crc, level)
 
-    Its text: for each of the first 25 entries the bid's price (or order id) and amount, then the ask's with its amount
-    negative, joined by colons; a side that has run out is skipped. `levels` is the address of the LEVELs, whose
-    `text_bytes` and `text_crc` are filled in where they are not known; SCRATCH_BYTES from `scratch` on may be written.
+
+@kernel
+def book_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
+    """The checksum that the venue of `rule` sends for a book: signed 32 bits, Kraken's unsigned.
+
+    Bitfinex's text: for each of the first 25 entries the bid's price (or order id) and amount, then the ask's with its
+    amount negative, joined by colons; a side that has run out is skipped. OKX's is the same with both amounts unsigned.
+    Kraken's: ten asks, then ten bids, each the digits of price and size without point and leading zeros. `levels` is
+    the address of the LEVELs, whose `text_bytes` and `text_crc` are filled in where they are not known; SCRATCH_BYTES
+    from `scratch` on may be written.
     """
-    orders = rule == _ORDERS
     crc = _ONES
+    if rule == _KRAKEN:
+        for i in range(min(KRAKEN_ENTRIES, n_ask)):
+            crc = _add(crc, _level_at(levels, ask0 + i), rule, True, scratch)
+        for i in range(min(KRAKEN_ENTRIES, n_bid)):
+            crc = _add(crc, _level_at(levels, bid0 + i), rule, False, scratch)
+        return np.int64(crc ^ _ONES)
     for i in range(min(ENTRIES, max(n_bid, n_ask))):
         if i < n_bid:
-            level = _level_at(levels, bid0 + i)
-            if level.text_bytes == 0:
-                _remember_text(level, orders, False, scratch)
-            crc = _behind(crc, level)
+            crc = _add(crc, _level_at(levels, bid0 + i), rule, False, scratch)
         if i < n_ask:
-            level = _level_at(levels, ask0 + i)
-            if level.text_bytes == 0:
-                _remember_text(level, orders, True, scratch)
-            crc = _behind(crc, level)
+            crc = _add(crc, _level_at(levels, ask0 + i), rule, True, scratch)
     if n_bid + n_ask > 0:
         # Every entry's text ends in a colon, the book's does not: one step back.
         at = np.uint64(_BY_TOP[crc >> np.uint64(24)])

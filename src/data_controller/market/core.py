@@ -8,12 +8,20 @@ import numpy as np
 
 from data_controller.kernels import kernel
 from data_controller.market._words import address_of
-from data_controller.market.books import cancel_order, clear_index, level_at, set_level, set_order, untouched
-from data_controller.market.checksums import bitfinex_checksum
-from data_controller.market.layout import BrokenBy, ChecksumRule, Proof
+from data_controller.market.books import (
+    MAX_CAPACITY,
+    cancel_order,
+    clear_index,
+    level_at,
+    set_level,
+    set_order,
+    untouched,
+)
+from data_controller.market.checksums import book_checksum
+from data_controller.market.layout import BrokenBy, ChecksumRule, Proof, ProofBy
 from data_controller.market.numbers import to_float
 from data_controller.market.proof import begin, break_book, checksum_matched, snapshot_complete
-from data_controller.market.rows import Control, Flag, Kind, Promise
+from data_controller.market.rows import RULE_SHIFT, Control, Flag, Kind, Promise
 
 NOTHING = 0
 """Nothing to look at: the middle of a message, a checksum of a proved book, a row of a book that is not alive."""
@@ -27,6 +35,8 @@ CONTROL = 4
 """A row for the venue's Subscriptions; books it concerns are reset."""
 PROVED = 5
 """This checksum made a book PROVED that was not."""
+FULL = 7
+"""A side has no room for the entry: the row is not applied; `Books.widen` makes room, then it can be applied again."""
 LOST = 6
 """Something of a channel that is no book was lost, or a trade has more digits than a row holds."""
 
@@ -46,11 +56,16 @@ _SUBSCRIBED = int(Control.SUBSCRIBED)
 _UNSUBSCRIBED = int(Control.UNSUBSCRIBED)
 _SEQUENCED = int(Promise.SEQUENCED)
 _CHECKSUMMED = int(Promise.CHECKSUMMED)
+_CHAINED = int(Promise.CHAINED)
+_TRIMMED = int(Promise.TRIMMED)
+_RULE_SHIFT = RULE_SHIFT
 _EMPTY = int(Proof.EMPTY)
 _PENDING = int(Proof.PENDING)
 _PROVED = int(Proof.PROVED)
 _BROKEN = int(Proof.BROKEN)
 _NO_RULE = int(ChecksumRule.NONE)
+_BY_SEQUENCE = int(ProofBy.SEQUENCE)
+_BY_CHAIN = int(ProofBy.CHAIN)
 _BY_CHECKSUM = int(BrokenBy.CHECKSUM)
 _BY_GAP = int(BrokenBy.GAP)
 _BY_OVERFLOW = int(BrokenBy.OVERFLOW)
@@ -109,12 +124,16 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
     if flags & _INEXACT:
         break_book(book, _BY_INEXACT, row.recv_ns)
         return BROKE
+    kind = row.kind
+    if kind != _CANCEL and (book.n_bid if row.side > 0 else book.n_ask) >= book.capacity:
+        if book.length == 0 and book.capacity < MAX_CAPACITY:
+            return FULL
+        break_book(book, _BY_OVERFLOW, row.recv_ns)
+        return BROKE
     book.events += 1
     if book.message_open == 0:
         book.message_open = 1
         untouched(book)
-    kind = row.kind
-    fits = True
     if kind == _CANCEL:
         if book.depth == 3 and not cancel_order(book, levels, index, row.ref):
             book.unknown_deletes += 1
@@ -123,12 +142,9 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
         size = to_float(row.size, row.size_scale)
         if kind == _SET:
             if book.depth == 2:
-                fits = set_level(book, levels, row, price, size)
+                set_level(book, levels, row, price, size)
         elif book.depth == 3:
-            fits = set_order(book, levels, index, row, price, size)
-    if not fits:
-        break_book(book, _BY_OVERFLOW, row.recv_ns)
-        return BROKE
+            set_order(book, levels, index, row, price, size)
     return _message_end(row, book, levels) if flags & _LAST else NOTHING
 
 
@@ -138,6 +154,9 @@ def _message_end(row: Any, book: Any, levels: Any) -> Any:
     now = row.recv_ns
     book.updated_ns = now
     book.message_open = 0
+    if book.trimmed and book.length > 0 and book.depth == 2:
+        book.n_bid = min(book.n_bid, book.length)
+        book.n_ask = min(book.n_ask, book.length)
     if row.flags & _SNAPSHOT:
         snapshot_complete(book)
     if book.unproved_since_ns == 0:
@@ -156,7 +175,7 @@ def _check(row: Any, book: Any, levels: Any, scratch: Any) -> Any:
     """Compare the venue's checksum with the book's own."""
     if book.proof == _EMPTY or book.proof == _BROKEN or book.checksum_rule == _NO_RULE:
         return NOTHING
-    own = bitfinex_checksum(np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch)
+    own = book_checksum(np.int64(book.checksum_rule), levels, book.bid0, book.n_bid, book.ask0, book.n_ask, scratch)
     if own != row.ref:
         book.checks_bad += 1
         break_book(book, _BY_CHECKSUM, row.recv_ns)
@@ -180,8 +199,10 @@ def _gap(row: Any, book: Any) -> Any:
 def _control(row: Any, book: Any, index: Any) -> None:
     """A new subscription empties its book; so does the end of one, unless another serves the channel by now."""
     if row.ref == _SUBSCRIBED:
-        book.sequenced = 1 if row.size & _SEQUENCED else 0
+        book.sequenced = _BY_CHAIN if row.size & _CHAINED else _BY_SEQUENCE if row.size & _SEQUENCED else 0
         book.checksummed = 1 if row.size & _CHECKSUMMED else 0
+        book.trimmed = 1 if row.size & _TRIMMED else 0
+        book.checksum_rule = (row.size >> _RULE_SHIFT) & 255
     elif row.ref != _UNSUBSCRIBED or row.size != 0:
         return
     clear_index(book, index)

@@ -33,18 +33,21 @@ BOOK = np.dtype(
         ("instrument", "<i4"),
         ("depth", "<u1"),  # 2 or 3; 0 = row not in use
         ("checksum_rule", "<u1"),  # ChecksumRule
-        ("sequenced", "<u1"),  # 1: its connection numbers messages; a missing number breaks the book
+        ("sequenced", "<u1"),  # ProofBy SEQUENCE or CHAIN where messages are numbered or linked, else 0
         ("checksummed", "<u1"),  # 1: the venue promised checksums for it
         ("proof", "<u1"),  # Proof
         ("proof_by", "<u1"),  # ProofBy
         ("usable", "<u1"),  # 1: proof is among those the config acts on, and fresh; set with `proof`
         ("broken_by", "<u1"),  # BrokenBy, why `proof` became BROKEN
-        ("capacity", "<i4"),  # entries a side
+        ("capacity", "<i4"),  # entries a side; its levels move within twice as many
         ("n_bid", "<i4"),
         ("n_ask", "<i4"),
         ("length", "<i4"),  # subscribed entries a side, 0 unknown
-        ("bid0", "<i8"),
+        ("trimmed", "<i8"),  # 1: at a message's end what lies beyond `length` is dropped
+        ("bid0", "<i8"),  # the best bid; moves within `band_bid` to `band_bid + 2 * capacity`
         ("ask0", "<i8"),
+        ("band_bid", "<i8"),
+        ("band_ask", "<i8"),
         ("index0", "<i8"),  # L3: first cell of its id index
         ("index_mask", "<i8"),  # L3: cells of the index minus 1
         ("updated_ns", "<i8"),  # arrival of the last LAST row
@@ -110,3 +113,5 @@ class ChecksumRule(IntEnum):
     NONE = 0
     BITFINEX_PRICES = 1
     BITFINEX_ORDERS = 2
+    KRAKEN = 3  # ten asks, then ten bids, digits alone
+    OKX = 4  # 25 levels, bid and ask in turn, both unsigned

@@ -4,7 +4,7 @@
     any                SUBSCRIBED, UNSUBSCRIBED               EMPTY
     any                RESET                                  PENDING
     PENDING            snapshot complete, checksums promised  PENDING until one matches
-    PENDING            snapshot complete, only sequenced      PROVED by SEQUENCE
+    PENDING            snapshot complete, only sequenced      PROVED by SEQUENCE, or CHAIN where events are linked
     PENDING            snapshot complete, neither             UNVERIFIABLE
     not EMPTY, BROKEN  checksum matches                       PROVED by CHECKSUM
     not EMPTY, BROKEN  checksum differs                       BROKEN by CHECKSUM
@@ -34,7 +34,6 @@ _UNVERIFIABLE = int(Proof.UNVERIFIABLE)
 _BROKEN = int(Proof.BROKEN)
 _BY_NOTHING = int(ProofBy.NOTHING)
 _BY_CHECKSUM = int(ProofBy.CHECKSUM)
-_BY_SEQUENCE = int(ProofBy.SEQUENCE)
 _CROSSED = int(BrokenBy.CROSSED)
 _SILENT = int(BrokenBy.SILENT)
 
@@ -62,6 +61,8 @@ def begin(book: Any, proof: Any) -> None:
     """Empty the book and all that its old levels had proved; `proof` is EMPTY or PENDING."""
     book.n_bid = 0
     book.n_ask = 0
+    book.bid0 = book.band_bid + book.capacity // 2
+    book.ask0 = book.band_ask + book.capacity // 2
     book.broken_by = 0
     book.broken_ns = 0
     book.checked_ns = 0
@@ -76,7 +77,7 @@ def snapshot_complete(book: Any) -> None:
     if book.checksummed != 0:
         set_proof(book, _PENDING, _BY_NOTHING)
     elif book.sequenced != 0:
-        set_proof(book, _PROVED, _BY_SEQUENCE)
+        set_proof(book, _PROVED, book.sequenced)
     else:
         set_proof(book, _UNVERIFIABLE, _BY_NOTHING)
 

@@ -74,13 +74,23 @@ class Control(IntEnum):
     DUPLICATE = 13  # a frame seen before was dropped
     UNKNOWN_CHANNEL = 14  # data for a channel id that was never acknowledged: price = id
     PONG = 15
+    FETCHED = 16  # a REST answer was taken; channel where known; price = HTTP status, 0 none came; size = 1: of use
 
 
 class Promise(IntFlag):
-    """Bits of a SUBSCRIBED row's size: what the venue gives to prove the channel by."""
+    """Bits of a SUBSCRIBED row's size: what the venue gives to prove the channel by.
 
-    SEQUENCED = 1  # messages of its connection are numbered
+    Behind them, from bit RULE_SHIFT on, stands the layout.ChecksumRule of its checksums.
+    """
+
+    SEQUENCED = 1  # its messages, or those of its connection, are numbered
     CHECKSUMMED = 2  # checksums of its book will come
+    CHAINED = 4  # each event of its book names the one before
+    TRIMMED = 8  # the venue drops what lies beyond the subscribed length without a word
+
+
+RULE_SHIFT = 8
+"""Where the checksum rule begins in a SUBSCRIBED row's size."""
 
 
 def copy_rows(rows: NDArray[np.void]) -> NDArray[np.void]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_controller.features.accumulate import on_book, on_break, on_trade, on_trades_break
 from data_controller.kernels import brief_kernel, kernel
-from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, LOST, PROVED, TRADE, apply_row
+from data_controller.market.core import BOOK_CHANGED, BROKE, CONTROL, FULL, LOST, PROVED, TRADE, apply_row
 from data_controller.market.rows import Flag
 from data_controller.trading.watch import touched
 
@@ -30,6 +30,7 @@ assert _LAST == 1, "messages are counted by adding the flag"
 DONE = 0
 STOP_CONTROL = 1  # a CONTROL row was applied
 STOP_BROKE = 2  # the row broke its channel's book
+STOP_FULL = 4  # the row was not applied: its book must be widened first
 STOP_WATCH = 3  # a stop or a take-profit of the row's instrument was touched
 
 
@@ -49,10 +50,12 @@ def run(
 ) -> Any:
     """Apply rows `lo..hi`; returns (next row, why it stopped, detail). The row before `next` stopped it."""
     for r in range(lo, hi):
+        code = apply_row(rows, r, books, levels, index, scratch)
+        if code == FULL:
+            return r, STOP_FULL, rows[r].channel
         if rows[r].channel >= 0:
             routes[rows[r].channel].rows += 1
             routes[rows[r].channel].messages += rows[r].flags & _LAST
-        code = apply_row(rows, r, books, levels, index, scratch)
         if code in (BOOK_CHANGED, PROVED):
             c = rows[r].channel
             if routes[c].primary:

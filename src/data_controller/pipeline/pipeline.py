@@ -23,11 +23,19 @@ from data_controller.market.rows import EVENT, copy_rows
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
 from data_controller.pipeline.digest import Digests
-from data_controller.pipeline.loop import STOP_BROKE, STOP_CONTROL, STOP_WATCH, first_later, first_row_later, run
+from data_controller.pipeline.loop import (
+    STOP_BROKE,
+    STOP_CONTROL,
+    STOP_FULL,
+    STOP_WATCH,
+    first_later,
+    first_row_later,
+    run,
+)
 from data_controller.pipeline.routes import Routes
 from data_controller.pipeline.setup import Setup
 from data_controller.pipeline.tick import Ticks
-from data_controller.records import CAPTURE_ENDS, ENGINE_STOPS, Answer, Batch, Command, Kind, Pulse, Start
+from data_controller.records import CAPTURE_ENDS, ENGINE_STOPS, Answer, Batch, Command, Fetched, Kind, Pulse, Start
 from data_controller.trading.rows import State
 from data_controller.trading.trader import Trader
 
@@ -62,12 +70,13 @@ Recompute = Callable[[Predict], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 # Members of an enum are slow to name, and every record is compared.
 _START, _OPENED, _CLOSED, _FRAME = int(Kind.START), int(Kind.OPENED), int(Kind.CLOSED), int(Kind.FRAME)
-_PULSE, _ANSWER, _COMMAND = int(Kind.PULSE), int(Kind.ANSWER), int(Kind.COMMAND)
+_PULSE, _ANSWER, _COMMAND, _FETCHED = int(Kind.PULSE), int(Kind.ANSWER), int(Kind.COMMAND), int(Kind.FETCHED)
 
 _ORDERLY = (ENGINE_STOPS.encode(), CAPTURE_ENDS.encode())
 
 _pulse = msgspec.json.Decoder(Pulse).decode
 _start = msgspec.json.Decoder(Start).decode
+_fetched = msgspec.json.Decoder(Fetched).decode
 _command = msgspec.json.Decoder(Command).decode
 _answer = msgspec.msgpack.Decoder(Answer).decode
 
@@ -234,6 +243,8 @@ class Pipeline:
         elif kind in (_OPENED, _CLOSED):
             self._note_end(kind == _CLOSED and batch.payload(lo) in _ORDERLY)
             self._on_connection(batch.conns[lo], kind == _OPENED)
+        elif kind == _FETCHED:
+            self._on_fetched(batch.conns[lo], _fetched(batch.payload(lo)))
         elif kind == _COMMAND:
             self._on_command(_command(batch.payload(lo)))
 
@@ -263,6 +274,20 @@ class Pipeline:
         decoder = self.decoders[venue]
         (decoder.opened if opened else decoder.closed)(conn, self._seq, self.now_ns, self.rows)
         self._apply()
+
+    def _on_fetched(self, conn: int, answer: Fetched) -> None:
+        venue = conn // CONNECTIONS_PER_VENUE
+        if not 0 <= venue < len(self.decoders):
+            self.counters["bad_records"] += 1
+            return
+        decoder = self.decoders[venue]
+        parts = decoder.fetched(conn, answer.request, answer.status, answer.body, self._seq, self.now_ns, self.rows)
+        for _ in parts:
+            self._apply()
+            self._hash_rows()
+        self._apply()
+        if any(decoder.side_rows.values()):
+            self._tell_side_rows(decoder)
 
     # rows
 
@@ -297,7 +322,9 @@ class Pipeline:
             )
             if self._run is run:
                 self._run = machine_code(run)
-            if why:
+            if why == STOP_FULL:
+                books.widen(detail)
+            elif why:
                 self._stopped(array[lo - 1], why, detail)
 
     def _hash_rows(self) -> None:

@@ -13,8 +13,8 @@ import pytest
 from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import Rows
 from data_controller.market import core
-from data_controller.market.layout import BrokenBy, Proof, ProofBy
-from data_controller.market.rows import Flag, Kind, Promise
+from data_controller.market.layout import BrokenBy, ChecksumRule, Proof, ProofBy
+from data_controller.market.rows import RULE_SHIFT, Flag, Kind, Promise
 from data_controller.market.tables import Channel
 from data_controller.records import Kind as RecordKind
 from tests.exchanges.bitfinex.feeding import (
@@ -147,9 +147,11 @@ def test_the_acknowledgement_promises_what_conf_put_in_force() -> None:
     ]:
         session = Session()
         row = session.feed(conf(bits), subscribed(7, len=length))[1]
-        assert (Promise(int(row["size"])), int(row["price"]), int(row["channel"])) == (promise, 7, 0)
+        rule = ChecksumRule.NONE if length == "1" else ChecksumRule.BITFINEX_PRICES
+        assert divmod(int(row["size"]), 1 << RULE_SHIFT) == (rule, promise)
+        assert (int(row["price"]), int(row["channel"])) == (7, 0)
     row = Session().feed(conf(CHECKS), subscribed(8, "trades"))[1]
-    assert Promise(int(row["size"])) == Promise(0)
+    assert row["size"] == 0
 
 
 def test_a_refused_conf_leaves_frames_without_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,8 +14,8 @@ from data_controller.exchanges.bitfinex import _scanner as scanner
 from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.kernels import machine_code
-from data_controller.market.layout import BrokenBy
-from data_controller.market.rows import Control, Kind, Promise
+from data_controller.market.layout import BrokenBy, ChecksumRule
+from data_controller.market.rows import RULE_SHIFT, Control, Kind, Promise
 from data_controller.market.tables import Channel, Stream, Tables
 
 VENUE = "bitfinex"
@@ -91,6 +92,12 @@ class BitfinexDecoder:
         self._gaps(rows, seq, recv_ns, conn, BrokenBy.CLOSED)
         self._forget(conn)
         self._control(rows, seq, recv_ns, conn, Control.CLOSED)
+
+    def fetched(
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """Nothing: Bitfinex's stream brings its own snapshots."""
+        return iter(())
 
     def decode(self, batch: RecordBatch, lo: int, hi: int, rows: Rows, last_recv_ns: NDArray[np.int64]) -> int:
         """As exchanges.protocols.Decoder.decode; `rows.array` must have room for `_state.RESERVE` rows or more."""
@@ -237,8 +244,11 @@ class BitfinexDecoder:
         promise = 0
         if flags & state.SEQ_ALL:
             promise |= _SEQUENCED
-        if flags & state.OB_CHECKSUM and channel.stream == "book" and channel.length >= _CHECKSUM_LENGTH:
-            promise |= _CHECKSUMMED
+        if channel.stream == "book" and channel.length >= _CHECKSUM_LENGTH:
+            rule = ChecksumRule.BITFINEX_ORDERS if channel.precision == "R0" else ChecksumRule.BITFINEX_PRICES
+            promise |= rule << RULE_SHIFT
+            if flags & state.OB_CHECKSUM:
+                promise |= _CHECKSUMMED
         self._control(rows, seq, recv_ns, conn, Control.SUBSCRIBED, channel=row, price=chan, size=promise)
         return None
 
