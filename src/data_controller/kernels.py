@@ -76,7 +76,7 @@ import numba  # noqa: E402 - the cache folder must be named before numba reads i
 from numba.core import caching  # noqa: E402
 
 
-class SourceLocator(caching._CacheLocator):  # type: ignore[misc]
+class SourceLocator(caching._CacheLocator):
     """Tells numba where the machine code of a function of ours lies: by what its sources say, not where they lie."""
 
     def __init__(self, function: Any, path: Path) -> None:
@@ -99,13 +99,13 @@ class SourceLocator(caching._CacheLocator):  # type: ignore[misc]
             return None
         locator = cls(py_func, path)
         try:
-            locator.ensure_cache_path()
+            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
         except OSError:
             return None
         return locator
 
 
-numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SourceLocator,UserProvidedCacheLocator"
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SourceLocator,UserProvidedCacheLocator"  # type: ignore[attr-defined]
 
 _njit = partial(numba.njit, cache=True, error_model="numpy", fastmath=False, boundscheck=False)
 
