@@ -42,6 +42,7 @@ class Kind(IntEnum):
     INDEX = 10
     FUNDING = 11
     LIQUIDATION = 12
+    QUOTE = 14  # best price and size of a side, from a channel of its own; ref = the venue's number of it, 0 none
     CONTROL = 13  # ref = Control; price = the venue's channel id or code; size = value; part = connection
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-Stream = Literal["book", "trades", "ticker", "candles"]
+Stream = Literal["book", "trades", "quotes", "ticker", "candles", "derivative", "liquidations"]
+"""Kinds of channels: quotes are best bid and ask alone; derivative is mark and index price and funding."""
 
 
 class Instrument(NamedTuple):

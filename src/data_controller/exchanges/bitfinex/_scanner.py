@@ -40,11 +40,10 @@ from data_controller.exchanges.bitfinex._state import (
     TRADES,
     find_channel,
     gap_rows,
-    remember,
-    seen,
     write_control,
     write_row,
 )
+from data_controller.exchanges.rings import remember, seen
 from data_controller.kernels import brief_kernel, kernel
 from data_controller.market._words import address_of, load_byte
 from data_controller.market.numbers import scan_integer

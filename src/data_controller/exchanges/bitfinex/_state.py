@@ -53,10 +53,6 @@ MAX_USED = 192
 RESERVE = 2 * MAX_LIVE + 8
 """Free rows a frame needs at least: every channel's GAP twice, and controls."""
 
-RING = 4096
-"""Trade ids remembered a channel."""
-_BLOCK = 64
-
 COUNTERS = (
     "frames",
     "heartbeats",
@@ -130,40 +126,6 @@ def last_heard(cells: Any, out: Any) -> None:
     for at in range(len(cells)):
         if cells[at].state == LIVE:
             out[cells[at].row] = cells[at].heard_ns
-
-
-@kernel
-def seen(rings: Any, ring: Any, trade_id: Any) -> Any:
-    """Whether `trade_id` is among the last RING ids of a channel.
-
-    `rings[ring]` is count, highest id, then the ids. Ids mostly grow, so most answers need no search; the search
-    goes back from the newest in blocks whose comparison the compiler turns into vector instructions.
-    """
-    count = rings[ring, 0]
-    if count == 0 or trade_id > rings[ring, 1]:
-        return False
-    ids = rings[ring]
-    newest = (count - 1) & (RING - 1)
-    block = newest // _BLOCK
-    for _ in range(RING // _BLOCK):
-        first = 2 + block * _BLOCK
-        hits: Any = 0
-        for k in range(_BLOCK):
-            hits += np.int64(ids[first + k] == trade_id)
-        if hits > 0:
-            return True
-        block = (block - 1) & (RING // _BLOCK - 1)
-    return False
-
-
-@kernel
-def remember(rings: Any, ring: Any, trade_id: Any) -> None:
-    """Put `trade_id` into a channel's ring over the oldest one."""
-    count = rings[ring, 0]
-    rings[ring, 2 + (count & (RING - 1))] = trade_id
-    if count == 0 or trade_id > rings[ring, 1]:
-        rings[ring, 1] = trade_id
-    rings[ring, 0] = count + 1
 
 
 @kernel

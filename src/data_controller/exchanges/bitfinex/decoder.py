@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_controller.exchanges.bitfinex import _scanner as scanner
 from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import RecordBatch, Rows
+from data_controller.exchanges.rings import Rings
 from data_controller.kernels import machine_code
 from data_controller.market.layout import BrokenBy, ChecksumRule
 from data_controller.market.rows import RULE_SHIFT, Control, Kind, Promise
@@ -51,9 +52,8 @@ class BitfinexDecoder:
         self.wire_seq: NDArray[np.int64] = np.zeros(4096, np.int64)
         self._conns: NDArray[np.void] = np.zeros(0, state.CONN)
         self._cells: NDArray[np.void] = np.zeros(0, state.CELL)
-        self._rings: NDArray[np.int64] = np.zeros((0, 2 + state.RING), np.int64)
+        self._rings = Rings()
         self._counts: NDArray[np.int64] = np.zeros(len(state.COUNTERS), np.int64)
-        self._ring_of: dict[int, int] = {}  # channel row -> row of _rings; outlives connections
         self._serving: dict[int, int] = {}  # channel row -> the cell whose data feeds it
         self._scan = scanner.scan
 
@@ -122,7 +122,7 @@ class BitfinexDecoder:
                 self.wire_seq,
                 self._conns,
                 self._cells,
-                self._rings,
+                self._rings.array,
                 self._counts,
             )
             if self._scan is scanner.scan:
@@ -236,7 +236,7 @@ class BitfinexDecoder:
         # A snapshot that comes in maintenance may be old at once: its book stays empty until it is subscribed anew.
         cell["ready"] = self._conns[conn]["paused"]
         cell["stream"], cell["heard_ns"] = _stream(channel), recv_ns
-        cell["ring"] = self._ring(row) if channel.stream == "trades" else 0
+        cell["ring"] = self._rings.of(row) if channel.stream == "trades" else 0
         self._conns[conn]["live"] += 1
         self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot
         self._serving[row] = at
@@ -344,13 +344,6 @@ class BitfinexDecoder:
         if len(self.tables.channels) >= MAX_CHANNELS and channel not in self.tables.channels:
             return None
         return self.tables.channel(channel)
-
-    def _ring(self, row: int) -> int:
-        ring = self._ring_of.setdefault(row, len(self._ring_of))
-        if ring >= len(self._rings):
-            more = np.zeros((max(8, len(self._rings)), 2 + state.RING), np.int64)
-            self._rings = np.concatenate([self._rings, more])
-        return ring
 
     def _cell(self, conn: int, chan: int) -> int:
         """Cell for a channel id that is being subscribed; forgets retired ids when too many are kept."""

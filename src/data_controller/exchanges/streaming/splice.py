@@ -1,0 +1,216 @@
+"""Books whose changes come by stream and whose snapshot is fetched: changes wait, then are put behind it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.exchanges.protocols import Rows
+from data_controller.exchanges.streaming import state
+from data_controller.exchanges.streaming.decoder import MAX_TOKENS, StreamDecoder
+from data_controller.exchanges.streaming.rows import NO_ROOM, REFUSED, put_levels, put_reset, stamp
+from data_controller.exchanges.streaming.tape import TOKEN, integer, member, tape_of
+from data_controller.kernels import kernel
+from data_controller.market._words import address_of
+from data_controller.market.rows import Control, copy_rows
+from data_controller.market.tables import Channel, Tables
+
+MAX_HELD_ROWS = 1 << 17
+"""Rows that wait for one book's snapshot; beyond, the oldest messages are dropped."""
+MAX_EARLY = 64
+"""Snapshots kept of books whose stream has not been heard of yet; beyond, the oldest is dropped."""
+
+
+class Held(NamedTuple):
+    """A change that waits: the numbers it spans, the one before it (0 where the venue gives none), its rows."""
+
+    first: int
+    last: int
+    prev: int
+    rows: NDArray[np.void]
+
+
+class Snapshot(NamedTuple):
+    """A fetched book: the number it stands at and its rows, RESET first."""
+
+    last: int
+    rows: NDArray[np.void]
+
+
+class SplicedDecoder(StreamDecoder):
+    """A StreamDecoder whose books wait for a fetched snapshot.
+
+    A venue's class says whose snapshot an answer is (`_asked`), reads it (`_read_snapshot`), and how changes join it
+    (`_joins`: -1 the change is older, 0 it fits, 1 something between is missing). The scan returns `state.hold(...)` for a
+    change of a book in phase NEW, checks the first one behind a snapshot in phase SPLICING as `_joins` does, and later
+    ones by their chain; where one is missing it writes a GAP, sets the phase to NEW and holds the change.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self._held: dict[int, deque[Held]] = {}  # by channel row
+        self._held_rows: dict[int, int] = {}
+        self._early: dict[Channel, tuple[Snapshot, int]] = {}
+
+    def _asked(self, request: str) -> Channel | None:
+        """The book whose snapshot the answer to `request` is, None where it is none."""
+        raise NotImplementedError
+
+    def _read_snapshot(self, body: bytes) -> Snapshot | None:
+        """The snapshot in `body`, None where it is no such thing."""
+        raise NotImplementedError
+
+    def _joins(self, last: int, first: int, until: int, prev: int) -> int:
+        """How a change of the numbers `first..until` behind `prev` stands to a snapshot at `last`: -1, 0 or 1."""
+        raise NotImplementedError
+
+    def fetched(
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """Take a snapshot, put the changes that waited behind it, and say in a CONTROL FETCHED row whether it fitted."""
+        channel = self._asked(request)
+        if channel is None:
+            return
+        self._counts[state.C_FETCHED] += 1
+        snapshot = self._read_snapshot(body) if status == 200 else None
+        cell = self._cell_of(channel)
+        used = False
+        if snapshot is not None and cell is None:
+            self._early.pop(channel, None)
+            while len(self._early) >= MAX_EARLY:
+                del self._early[next(iter(self._early))]
+            self._early[channel] = (snapshot, conn)
+            used = True
+        elif snapshot is not None and cell is not None:
+            if rows.room < len(snapshot.rows) + self._held_rows.get(int(cell["row"]), 0) + 1:
+                yield
+            used = self._splice(cell, snapshot, seq, recv_ns, rows)
+        if not used:
+            self._counts[state.C_FETCHED_IN_VAIN] += 1
+        row = self.tables.channel(channel) if channel in self.tables.channels else -1
+        self._control(rows, seq, recv_ns, conn, Control.FETCHED, channel=row, price=status, size=int(used))
+
+    def _splice(self, cell: np.void, snapshot: Snapshot, seq: int, recv_ns: int, rows: Rows) -> bool:
+        """Write the snapshot and what follows it; False, and nothing written, where the changes begin behind it."""
+        row = int(cell["row"])
+        waiting = self._held.get(row, deque())
+        fitting = [held for held in waiting if self._joins(snapshot.last, held.first, held.last, held.prev) >= 0]
+        if fitting and self._joins(snapshot.last, fitting[0].first, fitting[0].last, fitting[0].prev) > 0:
+            return False
+        for a, b in zip(fitting, fitting[1:], strict=False):
+            if not self._follows(a, b):
+                return False
+        self._counts[state.C_STALE_UPDATES] += len(waiting) - len(fitting)
+        self._counts[state.C_BOOK_SNAPSHOTS] += 1
+        self._counts[state.C_BOOK_UPDATES] += len(fitting)
+        self._write(rows, snapshot.rows, seq, recv_ns, row, 0)
+        part = len(snapshot.rows)
+        for held in fitting:
+            self._write(rows, held.rows, seq, recv_ns, row, part)
+            part += len(held.rows)
+        cell["phase"] = state.CHAINED if fitting else state.SPLICING
+        cell["last"] = fitting[-1].last if fitting else snapshot.last
+        self._held.pop(row, None)
+        self._held_rows.pop(row, None)
+        return True
+
+    def _follows(self, before: Held, behind: Held) -> bool:
+        """Whether two changes that waited are neighbours."""
+        return behind.prev == before.last if behind.prev else behind.first == before.last + 1
+
+    def _write(self, rows: Rows, message: NDArray[np.void], seq: int, recv_ns: int, row: int, part: int) -> None:
+        own = rows.array[rows.stop : rows.stop + len(message)]
+        own.view(np.uint8)[:] = message.view(np.uint8)
+        own["seq"], own["recv_ns"], own["channel"] = seq, recv_ns, row
+        own["part"] = np.arange(part, part + len(message))
+        rows.stop += len(message)
+
+    def _meet(
+        self, conn: int, key: np.uint64, channel: Channel, seq: int, recv_ns: int, rows: Rows, **how: Any
+    ) -> bool:
+        if not super()._meet(conn, key, channel, seq, recv_ns, rows, **how):
+            return False
+        row = self.tables.channel(channel)
+        self._held.pop(row, None)
+        self._held_rows.pop(row, None)
+        early = self._early.pop(channel, None)
+        cell = self._cell(conn, key)
+        if early is not None and cell is not None and rows.room > len(early[0].rows):
+            self._splice(cell, early[0], seq, recv_ns, rows)
+        return True
+
+    def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
+        slot = self._conns[conn]
+        stop = int(slot["held_stop"])
+        message = copy_rows(rows.array[rows.stop : stop])
+        row = int(self._cells[int(slot["held_cell"])]["row"])
+        waiting = self._held.setdefault(row, deque())
+        waiting.append(Held(int(slot["held_first"]), int(slot["held_last"]), int(slot["held_prev"]), message))
+        self._counts[state.C_HELD] += 1
+        total = self._held_rows.get(row, 0) + len(message)
+        while total > MAX_HELD_ROWS and len(waiting) > 1:
+            total -= len(waiting.popleft().rows)
+            self._counts[state.C_HELD_DROPPED] += 1
+        self._held_rows[row] = total
+
+    def _forget(self, conn: int) -> None:
+        for row, stream in self._serving.items():
+            if stream[0] == conn:
+                self._held.pop(row, None)
+                self._held_rows.pop(row, None)
+        self._early = {channel: early for channel, early in self._early.items() if early[1] != conn}
+        super()._forget(conn)
+
+
+@kernel
+def _snapshot_rows(body: Any, tape: Any, rows: Any, inside: Any, last: Any, bids: Any, asks: Any, exch_ns: Any) -> Any:
+    """(rows written, number) of a snapshot: RESET, bids, asks; the first is negative where it is none.
+
+    `inside` names the member that holds the others, 0 where the root does.
+    """
+    p = address_of(body)
+    if tape_of(p, p + len(body), tape) < 0:
+        return np.int64(REFUSED), np.int64(0)
+    root = np.int64(0)
+    if inside != np.uint64(0):
+        root = member(tape, 0, inside)
+        if root == 0:
+            return np.int64(REFUSED), np.int64(0)
+    there, number = integer(tape, member(tape, root, last))
+    bid, ask = member(tape, root, bids), member(tape, root, asks)
+    if not there or bid == 0 or ask == 0:
+        return np.int64(REFUSED), np.int64(0)
+    r = put_reset(rows, 0)
+    r = put_levels(rows, r, tape, bid, 1, True)
+    if r >= 0:
+        r = put_levels(rows, r, tape, ask, -1, True)
+    if r < 0:
+        return np.int64(r), np.int64(0)
+    return np.int64(stamp(rows, 0, r, 0, 0, 0, exch_ns)), number
+
+
+def read_levels(
+    body: bytes, *, last: np.uint64, bids: np.uint64, asks: np.uint64, inside: np.uint64 | int = 0, exch_ns: int = 0
+) -> Snapshot | None:
+    """The snapshot in a JSON `body` whose members `bids` and `asks` are lists of [price, size, ...].
+
+    `last` is the hash (`tape.name`) of the member with its number, `inside` that of the member around them.
+    """
+    from data_controller.market.rows import EVENT
+
+    data = np.frombuffer(body, np.uint8)
+    if not len(data):
+        return None
+    entries = body.count(b"[") + 2
+    tokens = body.count(b",") + entries + 64
+    if tokens > MAX_TOKENS:
+        return None
+    rows = np.zeros(entries, EVENT)
+    count, number = _snapshot_rows(
+        data.copy(), np.zeros(2 * tokens, TOKEN), rows, np.uint64(inside), last, bids, asks, exch_ns
+    )
+    return Snapshot(int(number), rows[:count]) if count > 0 and count != NO_ROOM else None
