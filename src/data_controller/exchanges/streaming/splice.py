@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_controller.exchanges.streaming.rows import NO_ROOM, REFUSED, put_level
 from data_controller.exchanges.streaming.tape import TOKEN, integer, member, tape_of
 from data_controller.kernels import kernel
 from data_controller.market._words import address_of
-from data_controller.market.rows import Control, copy_rows
+from data_controller.market.rows import EVENT, Control, copy_rows
 from data_controller.market.tables import Channel, Tables
 
 MAX_HELD_ROWS = 1 << 17
@@ -45,8 +46,8 @@ class SplicedDecoder(StreamDecoder):
     """A StreamDecoder whose books wait for a fetched snapshot.
 
     A venue's class says whose snapshot an answer is (`_asked`), reads it (`_read_snapshot`), and how changes join it
-    (`_joins`: -1 the change is older, 0 it fits, 1 something between is missing). The scan returns `state.hold(...)` for a
-    change of a book in phase NEW, checks the first one behind a snapshot in phase SPLICING as `_joins` does, and later
+    (`_joins`: -1 the change is older, 0 it fits, 1 something between is missing). The scan returns `state.hold(...)` for
+    a change of a book in phase NEW, checks the first one behind a snapshot in phase SPLICING as `_joins` does, and later
     ones by their chain; where one is missing it writes a GAP, sets the phase to NEW and holds the change.
     """
 
@@ -71,7 +72,7 @@ class SplicedDecoder(StreamDecoder):
     def fetched(
         self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
     ) -> Iterator[None]:
-        """Take a snapshot, put the changes that waited behind it, and say in a CONTROL FETCHED row whether it fitted."""
+        """Take a snapshot, put the changes that waited behind it, and say in a FETCHED row whether it fitted."""
         channel = self._asked(request)
         if channel is None:
             return
@@ -101,7 +102,7 @@ class SplicedDecoder(StreamDecoder):
         fitting = [held for held in waiting if self._joins(snapshot.last, held.first, held.last, held.prev) >= 0]
         if fitting and self._joins(snapshot.last, fitting[0].first, fitting[0].last, fitting[0].prev) > 0:
             return False
-        for a, b in zip(fitting, fitting[1:], strict=False):
+        for a, b in pairwise(fitting):
             if not self._follows(a, b):
                 return False
         self._counts[state.C_STALE_UPDATES] += len(waiting) - len(fitting)
@@ -200,8 +201,6 @@ def read_levels(
 
     `last` is the hash (`tape.name`) of the member with its number, `inside` that of the member around them.
     """
-    from data_controller.market.rows import EVENT
-
     data = np.frombuffer(body, np.uint8)
     if not len(data):
         return None
