@@ -181,7 +181,7 @@ class StreamDecoder:
         raise NotImplementedError
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
-        """Keep the change that the scan left behind `rows.stop`; see `splice.SplicedDecoder`."""
+        """Keep the change that the scan left in `rows`; see `splice.SplicedDecoder`."""
         raise NotImplementedError
 
     # streams

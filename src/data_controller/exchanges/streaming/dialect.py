@@ -45,6 +45,10 @@ class Dialect(Protocol):
         """Gives `channels` up."""
         ...
 
+    def confirm(self, settings: Any, request: int) -> bytes | None:
+        """What is sent behind requests whose own answer does not name their channels; its answer names them all."""
+        ...
+
     def ping(self) -> bytes:
         """Keeps the connection alive; asked for only where `limits.ping_every_s` is set."""
         ...

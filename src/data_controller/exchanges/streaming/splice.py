@@ -46,9 +46,9 @@ class SplicedDecoder(StreamDecoder):
     """A StreamDecoder whose books wait for a fetched snapshot.
 
     A venue's class says whose snapshot an answer is (`_asked`), reads it (`_read_snapshot`), and how changes join it
-    (`_joins`: -1 the change is older, 0 it fits, 1 something between is missing). The scan returns `state.hold(...)` for
-    a change of a book in phase NEW, checks the first one behind a snapshot in phase SPLICING as `_joins` does, and later
-    ones by their chain; where one is missing it writes a GAP, sets the phase to NEW and holds the change.
+    (`_joins`: -1 the change is older, 0 it fits, 1 something between is missing). The scan returns `state.hold(...)`
+    for a change of a book in phase NEW, checks the first one behind a snapshot in phase SPLICING as `_joins` does, and
+    later ones by their chain; where one is missing it writes a GAP, sets the phase to NEW and holds the change.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -146,8 +146,8 @@ class SplicedDecoder(StreamDecoder):
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         slot = self._conns[conn]
-        stop = int(slot["held_stop"])
-        message = copy_rows(rows.array[rows.stop : stop])
+        rows.stop = int(slot["held_start"])
+        message = copy_rows(rows.array[rows.stop : int(slot["held_stop"])])
         row = int(self._cells[int(slot["held_cell"])]["row"])
         waiting = self._held.setdefault(row, deque())
         waiting.append(Held(int(slot["held_first"]), int(slot["held_last"]), int(slot["held_prev"]), message))
