@@ -1,0 +1,83 @@
+"""Config sections of Binance's three markets: what to subscribe, and where."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from data_controller.exchanges.streaming.settings import StreamingSettings
+from data_controller.settings import hot, restart
+
+CANDLE_WIDTHS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+MAX_STREAMS = 200
+"""Streams a connection carries: what the futures allow; spot would allow 1,024."""
+
+Speed = Annotated[Literal["100ms", "1000ms"], Field(description="how often changes come")]
+FuturesSpeed = Annotated[Literal["0ms", "100ms", "250ms", "500ms"], Field(description="how often changes come")]
+
+
+class BinanceSettings(StreamingSettings):
+    """What Binance spot is asked for. The lists are hot: a reload subscribes and unsubscribes."""
+
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]{4,40}|[A-Z0-9]+/[A-Z0-9]+")
+    symbol_example: ClassVar[str] = "BTC/USDT or BTCUSDT"
+
+    url: str = restart("wss://stream.binance.com:9443/stream", pattern=r"^wss?://")
+    rest_url: str = restart("https://api.binance.com/api/v3", pattern=r"^https?://")
+    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000, 5000] = hot(1000)  # levels a side of a fetched book
+    books: bool = hot(True)
+    book_speed: Speed = hot("100ms")
+    trades: bool = hot(True)
+    aggregate_trades: bool = hot(False)  # trades of one order at one price as one
+    quotes: bool = hot(False)  # every change of best bid and ask
+    tickers: bool = hot(False)
+    candles: tuple[str, ...] = hot(())  # widths: 1m, 5m, ...
+    max_channels_per_connection: int = restart(MAX_STREAMS, ge=1, le=MAX_STREAMS)
+
+    @field_validator("instruments")
+    @classmethod
+    def _symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in symbols:
+            if not cls.symbol_form.fullmatch(symbol):
+                raise ValueError(f"expected instruments such as {cls.symbol_example}, was {symbol!r}")
+        if len(set(symbols)) != len(symbols):
+            raise ValueError("expected each instrument once")
+        return symbols
+
+    @field_validator("candles")
+    @classmethod
+    def _widths(cls, widths: tuple[str, ...]) -> tuple[str, ...]:
+        for width in widths:
+            if width not in CANDLE_WIDTHS:
+                raise ValueError(f"expected candle widths out of {', '.join(CANDLE_WIDTHS)}, was {width!r}")
+        return widths
+
+
+class BinanceUsdmSettings(BinanceSettings):
+    """What Binance's USD-M futures are asked for."""
+
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(
+        r"[A-Z0-9]{4,40}(_[0-9]{6})?|[A-Z0-9]+/[A-Z0-9]+:[A-Z0-9]+(-[0-9]{6})?"
+    )
+    symbol_example: ClassVar[str] = "BTC/USDT:USDT or BTCUSDT"
+
+    url: str = restart("wss://fstream.binance.com/stream", pattern=r"^wss?://")
+    rest_url: str = restart("https://fapi.binance.com/fapi/v1", pattern=r"^https?://")
+    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000] = hot(1000)  # type: ignore[assignment]
+    book_speed: FuturesSpeed = hot("100ms")  # type: ignore[assignment]
+    derivatives: bool = hot(True)  # mark and index price, funding rate
+    liquidations: bool = hot(True)
+
+
+class BinanceCoinmSettings(BinanceUsdmSettings):
+    """What Binance's COIN-M futures are asked for; their sizes are contracts."""
+
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(
+        r"[A-Z0-9]+_(PERP|[0-9]{6})|[A-Z0-9]+/[A-Z0-9]+:[A-Z0-9]+(-[0-9]{6})?"
+    )
+    symbol_example: ClassVar[str] = "BTC/USD:BTC or BTCUSD_PERP"
+
+    url: str = restart("wss://dstream.binance.com/stream", pattern=r"^wss?://")
+    rest_url: str = restart("https://dapi.binance.com/dapi/v1", pattern=r"^https?://")
