@@ -15,14 +15,18 @@ ENTRY_POINTS = "data_controller.exchanges"
 
 
 class Venue(NamedTuple):
-    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section."""
+    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section.
+
+    One that is import only (an old dialect, rows of a table) has a decoder and nothing else: it can be named to
+    `import --exchange` and is replayed and verified, but no config connects to it.
+    """
 
     decoder: type[Any]
-    subscriptions: type[Any]
-    settings: type[Section]
+    subscriptions: type[Any] | None = None
+    settings: type[Section] | None = None
 
 
-_OURS: dict[str, tuple[str, str, str]] = {
+_OURS: dict[str, tuple[str, ...]] = {
     "bitfinex": (
         "data_controller.exchanges.bitfinex.decoder:BitfinexDecoder",
         "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
