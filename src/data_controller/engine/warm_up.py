@@ -17,7 +17,7 @@ from data_controller.config import Config, parse
 from data_controller.engine.latency import Steps
 from data_controller.engine.models import Models
 from data_controller.engine.setup import setup_of
-from data_controller.exchanges.bitfinex._attention import attention
+from data_controller.exchanges.streaming.attention import attention
 from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.journal.arena import Arena
 from data_controller.market.proof import fall_silent
