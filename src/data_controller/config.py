@@ -24,6 +24,7 @@ from data_controller._config_file import (
 )
 from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
+from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
@@ -47,6 +48,9 @@ class ExchangeSettings(Section):
     """`exchanges:` in the config file; a venue that is not named is not connected."""
 
     bitfinex: BitfinexSettings | None = restart(None, description="Bitfinex, public v2 WebSocket")
+    binance: BinanceSettings | None = restart(None, description="Binance spot, combined streams")
+    binance_usdm: BinanceUsdmSettings | None = restart(None, description="Binance USD-M futures")
+    binance_coinm: BinanceCoinmSettings | None = restart(None, description="Binance COIN-M futures")
 
 
 class Config(Section):

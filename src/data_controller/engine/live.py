@@ -130,9 +130,10 @@ class LiveEngine:
         # A thread that writes tables may hold the interpreter this long while a frame waits; the default is 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._emit({"event": "compiling"})
-        await asyncio.to_thread(ensure_compiled)
+        venues = [name for name, settings in config.exchanges if settings is not None]
+        await asyncio.to_thread(ensure_compiled, venues)
         self._models.bundle_of(config)
-        warm_up()
+        warm_up(venues)
         self._code = await asyncio.to_thread(code_version)
         journal_dir = self.state_dir / "journal"
         recovered = recover(journal_dir)

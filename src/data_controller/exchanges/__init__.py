@@ -32,6 +32,21 @@ _OURS: dict[str, tuple[str, ...]] = {
         "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
         "data_controller.exchanges.bitfinex.settings:BitfinexSettings",
     ),
+    "binance": (
+        "data_controller.exchanges.binance.decoder:BinanceDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceSettings",
+    ),
+    "binance_usdm": (
+        "data_controller.exchanges.binance.decoder:BinanceUsdmDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceUsdmSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceUsdmSettings",
+    ),
+    "binance_coinm": (
+        "data_controller.exchanges.binance.decoder:BinanceCoinmDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceCoinmSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceCoinmSettings",
+    ),
 }
 
 

@@ -50,7 +50,11 @@ class BinanceDialect:
         self.venue = venue
         # A connection may live 24 h; the server pings, and the socket answers by itself.
         self.limits = Limits(
-            channels_per_connection=200, channels_per_request=50, requests_per_s=requests_per_s, connection_life_s=86400
+            channels_per_connection=200,
+            channels_per_request=50,
+            requests_per_s=requests_per_s,
+            connection_life_s=86400,
+            mixed=True,
         )
 
     def channels(self, settings: Any) -> list[list[Channel]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from data_controller.exchanges.streaming.settings import StreamingSettings
 from data_controller.settings import hot, restart
@@ -14,21 +14,20 @@ CANDLE_WIDTHS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "
 MAX_STREAMS = 200
 """Streams a connection carries: what the futures allow; spot would allow 1,024."""
 
-Speed = Annotated[Literal["100ms", "1000ms"], Field(description="how often changes come")]
-FuturesSpeed = Annotated[Literal["0ms", "100ms", "250ms", "500ms"], Field(description="how often changes come")]
-
 
 class BinanceSettings(StreamingSettings):
     """What Binance spot is asked for. The lists are hot: a reload subscribes and unsubscribes."""
 
     symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]{4,40}|[A-Z0-9]+/[A-Z0-9]+")
     symbol_example: ClassVar[str] = "BTC/USDT or BTCUSDT"
+    speeds: ClassVar[tuple[str, ...]] = ("100ms", "1000ms")
+    snapshot_limits: ClassVar[tuple[int, ...]] = (5, 10, 20, 50, 100, 500, 1000, 5000)
 
     url: str = restart("wss://stream.binance.com:9443/stream", pattern=r"^wss?://")
     rest_url: str = restart("https://api.binance.com/api/v3", pattern=r"^https?://")
-    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000, 5000] = hot(1000)  # levels a side of a fetched book
+    snapshot_limit: int = hot(1000)  # levels a side of a fetched book
     books: bool = hot(True)
-    book_speed: Speed = hot("100ms")
+    book_speed: str = hot("100ms")  # how often changes come: 100ms, 1000ms; futures: 0ms, 100ms, 250ms, 500ms
     trades: bool = hot(True)
     aggregate_trades: bool = hot(False)  # trades of one order at one price as one
     quotes: bool = hot(False)  # every change of best bid and ask
@@ -46,6 +45,14 @@ class BinanceSettings(StreamingSettings):
             raise ValueError("expected each instrument once")
         return symbols
 
+    @field_validator("book_speed", "snapshot_limit")
+    @classmethod
+    def _offered(cls, value: str | int, info: ValidationInfo) -> str | int:
+        allowed: tuple[str | int, ...] = cls.speeds if info.field_name == "book_speed" else cls.snapshot_limits
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(map(str, allowed))}, was {value}")
+        return value
+
     @field_validator("candles")
     @classmethod
     def _widths(cls, widths: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,11 +69,11 @@ class BinanceUsdmSettings(BinanceSettings):
         r"[A-Z0-9]{4,40}(_[0-9]{6})?|[A-Z0-9]+/[A-Z0-9]+:[A-Z0-9]+(-[0-9]{6})?"
     )
     symbol_example: ClassVar[str] = "BTC/USDT:USDT or BTCUSDT"
+    speeds: ClassVar[tuple[str, ...]] = ("0ms", "100ms", "250ms", "500ms")
+    snapshot_limits: ClassVar[tuple[int, ...]] = (5, 10, 20, 50, 100, 500, 1000)
 
     url: str = restart("wss://fstream.binance.com/stream", pattern=r"^wss?://")
     rest_url: str = restart("https://fapi.binance.com/fapi/v1", pattern=r"^https?://")
-    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000] = hot(1000)  # type: ignore[assignment]
-    book_speed: FuturesSpeed = hot("100ms")  # type: ignore[assignment]
     derivatives: bool = hot(True)  # mark and index price, funding rate
     liquidations: bool = hot(True)
 

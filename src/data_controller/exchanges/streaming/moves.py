@@ -56,11 +56,26 @@ class Moves:
         leaving = [ch.row for ch in slot.channels.values() if ch.state is ChannelState.LEAVING and not ch.request]
         leaving += [row for row, until_ns in slot.strays.items() if not until_ns]
         actions = [self._unsubscribe(slot, rows, now_ns) for rows in self._paced(slot, leaving, now_ns)]
-        if slot.behind:
-            return actions
-        return actions + [
-            self._subscribe(slot, rows, now_ns) for rows in self._paced(slot, self._due(slot, now_ns), now_ns)
-        ]
+        if not slot.behind:
+            actions += [
+                self._subscribe(slot, rows, now_ns) for rows in self._paced(slot, self._due(slot, now_ns), now_ns)
+            ]
+        slot.unconfirmed |= bool(actions)
+        return actions + self._confirm(slot, now_ns)
+
+    def _confirm(self, slot: Slot, now_ns: int) -> list[Action]:
+        """Ask what the venue serves by now, where its answers do not say: once behind all that was asked."""
+        if not slot.unconfirmed or slot.behind:
+            return []
+        payload = self.dialect.confirm(self.settings, self._requests + 1)
+        if payload is not None and not slot.pace.take(now_ns):
+            slot.behind = True
+            return []
+        slot.unconfirmed = False
+        if payload is None:
+            return []
+        self._requests += 1
+        return [Send(slot.conn, payload)]
 
     def _due(self, slot: Slot, now_ns: int) -> list[int]:
         """Channels to be asked for now.
@@ -80,13 +95,15 @@ class Moves:
     def _paced(self, slot: Slot, rows: list[int], now_ns: int) -> Iterator[list[int]]:
         """`rows` by the request that names them, as far as the pace lets requests through.
 
-        One request names channels of one rendering: some venues can say no more at a time.
+        One request names channels of one rendering, unless `limits.mixed`: some venues can say no more at a time.
         """
+        mixed = self.dialect.limits.mixed
         alike: dict[tuple[object, ...], list[int]] = {}
         for row in rows:
             ch = slot.channels.get(row)
             alone = row if ch is not None and ch.alone and ch.state is not ChannelState.LEAVING else -1
-            alike.setdefault((alone, *self.slots.tables.channels[row][2:]), []).append(row)
+            rendering = () if mixed else self.slots.tables.channels[row][2:]
+            alike.setdefault((alone, *rendering), []).append(row)
         most = self.dialect.limits.channels_per_request
         for group in alike.values():
             for lo in range(0, len(group), most):

@@ -89,6 +89,7 @@ class Slot:
     maintenance_until_ns: int = 0  # 0: none
     refused_greetings: int = 0  # in a row
     behind: bool = False  # requests wait for the pace
+    unconfirmed: bool = False  # something was asked whose answer names no channel
     channels: dict[int, Subscription] = field(default_factory=dict)  # by channel row, in order of placement
     gapped: dict[int, None] = field(default_factory=dict)  # broken by GAP; the row that says why may still follow
     strays: dict[int, int] = field(default_factory=dict)  # rows nobody asked for -> until when; 0: not unsubscribed yet
@@ -174,7 +175,7 @@ class Slots:
     def forget(self, slot: Slot, now_ns: int) -> None:
         """Nothing that was asked or granted on the old socket holds on the next one."""
         slot.deadline_ns = slot.maintenance_until_ns = 0
-        slot.behind = False
+        slot.behind = slot.unconfirmed = False
         slot.gapped.clear()
         slot.strays.clear()
         for row, ch in list(slot.channels.items()):
