@@ -25,20 +25,10 @@ from .peer import run
 from .web import HandTime, Web, answer, client
 
 OK = answer(b"[1]")
-_CERTIFICATE = [
-    "openssl",
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:P-256",
-    "-nodes",
-    "-days",
-    "1",
-    "-subj",
-    "/CN=localhost",
-]
+_CERTIFICATE = (
+    *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+    *("-days", "1", "-subj", "/CN=localhost"),
+)
 WIDE = RestLimits(1_000_000, 1.0)
 
 
