@@ -27,6 +27,7 @@ from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
+from data_controller.engine.network import LiveNetwork
 from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.provenance import code_version, environment_hash
 from data_controller.engine.publisher import Publisher
@@ -37,6 +38,9 @@ from data_controller.engine.tables_out import TablesOut
 from data_controller.engine.vitals import JournalLag, Vitals
 from data_controller.engine.warm_up import ensure_compiled, warm_up
 from data_controller.errors import ConfigError, ControlError, DataControllerError, JournalError
+from data_controller.exchanges.rest_limits import REST_LIMITS, UNKNOWN_VENUE
+from data_controller.ingest.rest import RestClient
+from data_controller.ingest.rest_shell import RestShell
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.journal.recorder import Recorder
 from data_controller.journal.recovery import recover
@@ -186,6 +190,10 @@ class LiveEngine:
         )
         self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
         stack.push_async_callback(self.shell.close)
+        client = RestClient(REST_LIMITS, UNKNOWN_VENUE, config.ingest.rest)
+        self.rest = RestShell(self.core, self._clock.now_ns, self._on_alert, client, self.shell.life_of)
+        stack.push_async_callback(self.rest.close)
+        self.network = LiveNetwork(self.shell, self.rest)
         self.server = ControlServer(self.state_dir, self._answer, lock=lock)
         stack.push_async_callback(self.server.stop)
         self.publisher = Publisher(self.feed, self.server, self.latch, loop.call_soon, self._on_error)
@@ -210,6 +218,8 @@ class LiveEngine:
                 "loop_stalls": self.vitals.stalls,
                 "feeds_dropped": self.server.dropped,
                 "reconnects": self.shell.reconnects(),
+                "rest_fetched": self.rest.counters["fetched"],
+                "rest_failed": self.rest.counters["failed"],
                 "table_rows_dropped": self.tables.dropped(),
                 "predictions_failed": self.core.predictions_failed,
             }
@@ -239,9 +249,9 @@ class LiveEngine:
         if latch.active:
             self._on_alert(Alert("critical", "kill_switch", f"starts latched, by {latch.who}: {latch.reason}"))
         if self._first:
-            self._past = PreHistory(self.core, self.shell)
+            self._past = PreHistory(self.core, self.network)
         else:
-            self.core.network = self.shell
+            self.core.network = self.network
         self.core.step()
 
     async def _run(self) -> None:
@@ -421,6 +431,7 @@ class LiveEngine:
                 raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
             self.recorder.configure(new.journal)
             self.shell.settings = new.ingest
+            self.rest.client.settings = new.ingest.rest
             self.monitor.reload(new)
             self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
             if self.core.live:
@@ -479,6 +490,7 @@ class LiveEngine:
         core, pipeline = self.core, self.pipeline
         self.local_ports = self.shell.local_ports()
         core.network = Silent()  # whatever is asked for from here on is not meant
+        await self.rest.close()
         await self.shell.close()
         core.step()
         core.live = False
