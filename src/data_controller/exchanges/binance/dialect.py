@@ -14,18 +14,6 @@ _encode = msgspec.json.encode
 _STREAM = {"quotes": "bookTicker", "ticker": "ticker", "derivative": "markPrice", "liquidations": "forceOrder"}
 
 
-def venue_symbol(instrument: str) -> str:
-    """Binance's symbol of an instrument: `BTC/USDT` BTCUSDT, `BTC/USD:BTC` BTCUSD_PERP, with `-261225` its delivery."""
-    if "/" not in instrument:
-        return instrument
-    pair, _, settled = instrument.partition(":")
-    base, _, quote = pair.partition("/")
-    settle, _, delivery = settled.partition("-")
-    if delivery:
-        return f"{base}{quote}_{delivery}"
-    return f"{base}{quote}_PERP" if settle and settle == base else f"{base}{quote}"
-
-
 def stream_of(channel: Channel) -> str:
     """The stream that carries `channel`: btcusdt@depth@100ms."""
     symbol = channel.symbol.lower()
@@ -59,8 +47,7 @@ class BinanceDialect:
 
     def channels(self, settings: Any) -> list[list[Channel]]:
         groups = []
-        for instrument in settings.instruments:
-            symbol = venue_symbol(instrument)
+        for symbol in settings.instruments:
             group = []
             if settings.books:
                 speed = "" if settings.book_speed in ("1000ms", "250ms") else settings.book_speed

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import ValidationInfo, field_validator
 
-from data_controller.exchanges.streaming.settings import StreamingSettings
+from data_controller.exchanges.streaming.settings import StreamingSettings, symbols_of
 from data_controller.settings import hot, restart
 
 CANDLE_WIDTHS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
@@ -18,7 +18,8 @@ MAX_STREAMS = 200
 class BinanceSettings(StreamingSettings):
     """What Binance spot is asked for. The lists are hot: a reload subscribes and unsubscribes."""
 
-    symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]{4,40}|[A-Z0-9]+/[A-Z0-9]+")
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]{4,40}")
+    venue: ClassVar[str] = "binance"
     symbol_example: ClassVar[str] = "BTC/USDT or BTCUSDT"
     speeds: ClassVar[tuple[str, ...]] = ("100ms", "1000ms")
     snapshot_limits: ClassVar[tuple[int, ...]] = (5, 10, 20, 50, 100, 500, 1000, 5000)
@@ -38,12 +39,7 @@ class BinanceSettings(StreamingSettings):
     @field_validator("instruments")
     @classmethod
     def _symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        for symbol in symbols:
-            if not cls.symbol_form.fullmatch(symbol):
-                raise ValueError(f"expected instruments such as {cls.symbol_example}, was {symbol!r}")
-        if len(set(symbols)) != len(symbols):
-            raise ValueError("expected each instrument once")
-        return symbols
+        return symbols_of(cls.venue, symbols, cls.symbol_form, cls.symbol_example)
 
     @field_validator("book_speed", "snapshot_limit")
     @classmethod
@@ -65,9 +61,8 @@ class BinanceSettings(StreamingSettings):
 class BinanceUsdmSettings(BinanceSettings):
     """What Binance's USD-M futures are asked for."""
 
-    symbol_form: ClassVar[re.Pattern[str]] = re.compile(
-        r"[A-Z0-9]{4,40}(_[0-9]{6})?|[A-Z0-9]+/[A-Z0-9]+:[A-Z0-9]+(-[0-9]{6})?"
-    )
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]{4,40}(_[0-9]{6})?")
+    venue: ClassVar[str] = "binance_usdm"
     symbol_example: ClassVar[str] = "BTC/USDT:USDT or BTCUSDT"
     speeds: ClassVar[tuple[str, ...]] = ("0ms", "100ms", "250ms", "500ms")
     snapshot_limits: ClassVar[tuple[int, ...]] = (5, 10, 20, 50, 100, 500, 1000)
@@ -81,9 +76,8 @@ class BinanceUsdmSettings(BinanceSettings):
 class BinanceCoinmSettings(BinanceUsdmSettings):
     """What Binance's COIN-M futures are asked for; their sizes are contracts."""
 
-    symbol_form: ClassVar[re.Pattern[str]] = re.compile(
-        r"[A-Z0-9]+_(PERP|[0-9]{6})|[A-Z0-9]+/[A-Z0-9]+:[A-Z0-9]+(-[0-9]{6})?"
-    )
+    symbol_form: ClassVar[re.Pattern[str]] = re.compile(r"[A-Z0-9]+_(PERP|[0-9]{6})")
+    venue: ClassVar[str] = "binance_coinm"
     symbol_example: ClassVar[str] = "BTC/USD:BTC or BTCUSD_PERP"
 
     url: str = restart("wss://dstream.binance.com/stream", pattern=r"^wss?://")
