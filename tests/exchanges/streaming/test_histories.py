@@ -111,7 +111,7 @@ def _play(venue: str, events: list[tuple[Any, Any]], skew_ns: int = 0) -> Rig:
                 _reload(rig, books=(arg,))
             case "reorder":
                 rig.inbox.reverse()
-            case "twice":
+            case "twice" if limits.acknowledged:  # likewise
                 rig.inbox += rig.inbox[:1]
     return rig
 
