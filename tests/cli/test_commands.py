@@ -121,7 +121,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
     ran = run("--help")
     assert ran.code == 0
     runs, tools = (
-        ("demo", "run", "status", "reload", "stop", "kill", "resume"),
+        ("demo", "run", "status", "reload", "subscribe", "unsubscribe", "stop", "kill", "resume"),
         ("replay", "verify", "import", "doctor"),
     )
     for command in (*runs, *tools, "simulate", "config", "features", "model"):
@@ -351,6 +351,15 @@ def test_status_reload_and_stop_ask_the_engine_of_the_state_directory(inside: Pa
     for what in ("status", "reload", "stop"):
         assert run(what, "--state", "S").code == 0
     assert [call["args"] for call in calls] == [(Path("S"), what, {}) for what in ("status", "reload", "stop")]
+
+
+def test_subscribe_and_unsubscribe_name_an_exchange_and_an_instrument(fake: Any) -> None:
+    calls = fake("control", "request", {"reloaded": True})
+    for what in ("subscribe", "unsubscribe"):
+        assert run(what, "bitfinex", "tBTCUSD", "--state", "S").code == 0
+    asked = {"exchange": "bitfinex", "instrument": "tBTCUSD"}
+    assert [call["args"] for call in calls] == [(Path("S"), what, asked) for what in ("subscribe", "unsubscribe")]
+    assert run("subscribe", "bitfinex").code == 2
 
 
 def test_status_of_a_latched_engine_ends_with_4(fake: Any) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
-from data_controller.config import Config, check_reload, load
+from data_controller.config import Config, check_reload, load, with_instrument
 from data_controller.control import Request, StateLock, default_who
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
@@ -404,13 +404,18 @@ class LiveEngine:
                 return {"stopping": True}
             case "reload":
                 return await self.reload(request.who)
+            case "subscribe" | "unsubscribe":
+                exchange, instrument = (str(request.body.get(key) or "") for key in ("exchange", "instrument"))
+                return await self.collect(exchange, instrument, request.what == "subscribe", request.who)
             case "kill":
                 return self._kill(str(request.body.get("reason") or "killed"), request.who)
             case "resume":
                 self.latch.clear(str(request.body.get("reason") or ""), request.who)
                 self._follow_latch()
                 return {"latched": False}
-        raise ControlError(f"expected status, reload, stop, kill or resume, was {request.what!r}")
+        raise ControlError(
+            f"expected status, reload, subscribe, unsubscribe, stop, kill or resume, was {request.what!r}"
+        )
 
     def _kill(self, reason: str, who: str) -> dict[str, Any]:
         self.core.perform(LatchAction(reason, who))
@@ -424,6 +429,7 @@ class LiveEngine:
                 raise ConfigError(
                     "expected an engine started with a config file, was started without one: nothing to reload"
                 )
+<<<<<<< HEAD
             new = await asyncio.to_thread(load, self.config_path)
             fixed = check_reload(self.config, new)
             if fixed:
@@ -440,6 +446,36 @@ class LiveEngine:
             self.feed.info = {**self.feed.info, "config": new.hash[:16]}
             self.core.command(Command(who=who, what="reload", body=new.effective()))
             return {"reloaded": True, "config": new.hash}
+=======
+            return self._swap(await asyncio.to_thread(load, self.config_path), who)
+
+    async def collect(self, exchange: str, instrument: str, wanted: bool, who: str) -> dict[str, Any]:
+        """Reload with `instrument` of `exchange` added or taken out, or raise ConfigError and keep the old tree.
+
+        The config file stays as it is: its next reload, or the next start, says again what is wanted.
+        """
+        async with self._reloading:
+            config = self.config
+            new = await asyncio.to_thread(with_instrument, config, exchange, instrument, wanted=wanted)
+            swapped = self._swap(new, who)
+            return {**swapped, "kept": "until the next reload or start: write it into the config file to keep it"}
+
+    def _swap(self, new: Config, who: str) -> dict[str, Any]:
+        fixed = check_reload(self.config, new)
+        if fixed:
+            text = ", ".join(f"`{key}`" for key in fixed)
+            raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
+        self.recorder.configure(new.journal)
+        self.shell.settings = new.ingest
+        self.monitor.reload(new)
+        self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+        if self.core.live:
+            self.core.spin_ns = new.engine.spin_us * 1000
+        self.config = new
+        self.feed.info = {**self.feed.info, "config": new.hash[:16]}
+        self.core.command(Command(who=who, what="reload", body=new.effective()))
+        return {"reloaded": True, "config": new.hash}
+>>>>>>> subs
 
     def _reload_by_signal(self) -> None:
         async def reload() -> None:

@@ -237,11 +237,8 @@ class Moves:
         return self.serve(slot, now_ns)
 
     def refuse(self, slot: Slot, ch: Subscription, code: int, now_ns: int) -> list[Action]:
-        """The venue answered `ch` with error `code`: later, and after some refusals in a row much later and aloud."""
+        """The venue refused a wanted `ch` with `code`: asked later, after some in a row much later and aloud."""
         self.counters["refusals"] += 1
-        if not ch.wanted:
-            self.slots.drop(slot, ch.row)
-            return []
         settings = self.settings
         ch.refusals += 1
         ch.alone = True

@@ -329,7 +329,7 @@ class StreamSubscriptions:
             return self._moves.reconnect(slot, "refused the second time: the first answer may have been lost", now_ns)
         actions: list[Action] = []
         for ch in named:
-            if ch.state is ChannelState.LEAVING:  # not held there: as good as an answer
+            if ch.state is ChannelState.LEAVING or not ch.wanted:  # not held there: as good as an answer
                 self._moves.release(slot, ch, now_ns)
             elif slot.maintenance_until_ns or len(asked) > 1:
                 ch.enter(ChannelState.WAITING, now_ns, now_ns)
