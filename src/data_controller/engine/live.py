@@ -429,24 +429,6 @@ class LiveEngine:
                 raise ConfigError(
                     "expected an engine started with a config file, was started without one: nothing to reload"
                 )
-<<<<<<< HEAD
-            new = await asyncio.to_thread(load, self.config_path)
-            fixed = check_reload(self.config, new)
-            if fixed:
-                text = ", ".join(f"`{key}`" for key in fixed)
-                raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
-            self.recorder.configure(new.journal)
-            self.shell.settings = new.ingest
-            self.rest.client.settings = new.ingest.rest
-            self.monitor.reload(new)
-            self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
-            if self.core.live:
-                self.core.spin_ns = new.engine.spin_us * 1000
-            self.config = new
-            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
-            self.core.command(Command(who=who, what="reload", body=new.effective()))
-            return {"reloaded": True, "config": new.hash}
-=======
             return self._swap(await asyncio.to_thread(load, self.config_path), who)
 
     async def collect(self, exchange: str, instrument: str, wanted: bool, who: str) -> dict[str, Any]:
@@ -467,6 +449,7 @@ class LiveEngine:
             raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
         self.recorder.configure(new.journal)
         self.shell.settings = new.ingest
+        self.rest.client.settings = new.ingest.rest
         self.monitor.reload(new)
         self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
         if self.core.live:
@@ -475,7 +458,6 @@ class LiveEngine:
         self.feed.info = {**self.feed.info, "config": new.hash[:16]}
         self.core.command(Command(who=who, what="reload", body=new.effective()))
         return {"reloaded": True, "config": new.hash}
->>>>>>> subs
 
     def _reload_by_signal(self) -> None:
         async def reload() -> None:
