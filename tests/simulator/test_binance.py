@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_candles_follow_each_other_and_the_past_ends_where_the_market_begins():
     for row in rows:
         opened, high, low, close = map(float, row[1:5])
         assert low <= min(opened, close) and high >= max(opened, close)
-    jumps = [abs(float(b[1]) / float(a[4]) - 1.0) for a, b in zip(rows, rows[1:], strict=False)]
+    jumps = [abs(float(b[1]) / float(a[4]) - 1.0) for a, b in itertools.pairwise(rows)]
     assert max(jumps) < 0.01
     part = f"startTime={rows[100][0]}&endTime={rows[199][0]}"
     assert json.loads(v.rest(f"/api/v3/klines?symbol=BTCUSDT&interval=1m&{part}").body) == rows[100:200]
@@ -182,7 +183,7 @@ def test_a_dead_stream_is_silent_and_a_muted_one_catches_up_or_not():
     assert {f.chan_id for f in session.frames()} == {btc + 1}
     session.mute([btc], False)
     caught = [json.loads(f.data) for f in session.frames()]
-    assert [b["U"] - a["u"] for a, b in zip(caught, caught[1:], strict=False)] == [1] * (len(caught) - 1)
+    assert [b["U"] - a["u"] for a, b in itertools.pairwise(caught)] == [1] * (len(caught) - 1)
     session.mute([btc], True, heartbeats=False)
     run(v, 1.0)
     assert btc not in {f.chan_id for f in session.frames()}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -68,6 +68,8 @@ class Subscription(NamedTuple):
     name: str  # as the client asked for it
 
 
+Sides = tuple[list[tuple[str, str]], list[tuple[str, str]]]
+"""Bids and asks as texts (price, amount), best first."""
 REST_FAULTS = ("rest_429", "rest_418", "rest_5xx", "rest_stale", "rest_garbage")
 """What can go wrong with a REST answer: too many requests, banned, a dead gateway, an old book, half an answer."""
 
@@ -109,6 +111,10 @@ class Venue(ABC):
     @abstractmethod
     def answer(self, request: Request) -> Answer:
         """The answer to a REST request that no fault spoils."""
+
+    def truth(self, symbol: str, **moment: Any) -> Sides:
+        """Bids and asks as texts (price, amount), best first, as of a moment; LookupError where there is none."""
+        raise LookupError(f"expected a venue that knows the book of {symbol} as of a moment, was {self.name}")
 
     def rest(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -154,7 +160,7 @@ class VenueSession(ABC):
         self.conn = venue.exchange.connect()
         self.opened_ns = venue.exchange.now_ns
         self.flags = 0
-        self.channels: dict[int, Subscription] = {}
+        self.channels: dict[int, Any] = {}  # id -> Subscription
         self.unserved = ""  # where not empty, every subscription fails with this text
         self.hung_up = ""  # where not empty, the venue ends the connection, and why
         self._muted: dict[int, list[Frame]] = {}
@@ -175,6 +181,9 @@ class VenueSession(ABC):
 
     def frames(self) -> list[Frame]:
         """The frames that wait, oldest first."""
+        lifetime_ns = self.venue.lifetime_ns
+        if lifetime_ns and self.exchange.now_ns - self.opened_ns >= lifetime_ns:
+            self.hung_up = "lifetime"
         return self.exchange.take(self.conn)
 
     def poll(self, now_ns: int) -> list[bytes]:
@@ -205,7 +214,7 @@ class VenueSession(ABC):
             if (symbol is None or stream.symbol == symbol) and (channel is None or stream.channel == channel)
         ]
 
-    def mute(self, chan_ids: Iterable[int] | None, muted: bool, catch_up: bool = True, heartbeats: bool = True) -> None:
+    def mute(self, chan_ids: list[int] | None, muted: bool, catch_up: bool = True, heartbeats: bool = True) -> None:
         """Keep back what streams (None: all) say, or let them speak again, with what was kept back or without it.
 
         Without `heartbeats` a stream is dead for good.

@@ -9,7 +9,7 @@ from data_controller.simulator import view
 from data_controller.simulator.binance.rest import PublicRest
 from data_controller.simulator.binance.session import BinanceSession
 from data_controller.simulator.binance.steps import Step, Told, applied, changed, trade_id
-from data_controller.simulator.dialect import SECOND, Answer, Request, Venue
+from data_controller.simulator.dialect import SECOND, Answer, Request, Sides, Venue
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.state import OTHER, TE, UPDATE
 
@@ -84,7 +84,7 @@ class BinanceVenue(Venue):
             previous = step
         return None
 
-    def truth(self, symbol: str, update_id: int | None = None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    def truth(self, symbol: str, update_id: int | None = None, **_: Any) -> Sides:
         """Bids and asks as texts (price, amount), best first, as of an update id (None: the last).
 
         Raises LookupError where that moment is no longer remembered.

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from data_controller.simulator import view
-from data_controller.simulator.dialect import SECOND, Answer, Request, Venue, compact
+from data_controller.simulator.dialect import SECOND, Answer, Request, Sides, Venue, compact
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.kraken.session import KrakenSession
 from data_controller.simulator.kraken.wire import TOKEN, Moment, Resting, crc, iso, order_name, top_orders
@@ -103,9 +103,7 @@ class KrakenVenue(Venue):
             raise LookupError(f"expected a stamp of {moments[0].stamp} to {moments[-1].stamp}, was {stamp}")
         return moments[at]
 
-    def truth(
-        self, symbol: str, stamp: int | None = None, depth: int = 10
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    def truth(self, symbol: str, stamp: int | None = None, depth: int = 10, **_: Any) -> Sides:
         """Bids and asks as texts (price, qty), best first, as of a frame's stamp (None: now)."""
         i = self.row_of[symbol]
         bids, asks = self.windows(self.moment(i, stamp).book, depth)
