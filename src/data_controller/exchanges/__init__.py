@@ -32,6 +32,7 @@ _OURS: dict[str, tuple[str, ...]] = {
         "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
         "data_controller.exchanges.bitfinex.settings:BitfinexSettings",
     ),
+    "rows": ("data_controller.exchanges.rows.decoder:RowsDecoder",),
 }
 
 
