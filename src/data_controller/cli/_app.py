@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from data_controller import __version__
-from data_controller.cli import config, control, demo, doctor, features, imports, model, replay, run, simulate, verify
+from data_controller.cli import (
+    config,
+    control,
+    demo,
+    doctor,
+    export,
+    features,
+    imports,
+    model,
+    replay,
+    run,
+    simulate,
+    verify,
+)
 from data_controller.cli._exit import EPILOG
 
 app = typer.Typer(
@@ -52,6 +65,7 @@ app.command("resume", rich_help_panel=RUNNING, epilog=EPILOG)(control.resume)
 app.command("replay", rich_help_panel=RECORDED, epilog=EPILOG)(replay.replay)
 app.command("verify", rich_help_panel=RECORDED, epilog=EPILOG)(verify.verify)
 app.add_typer(imports.app, name="import", rich_help_panel=RECORDED)
+app.add_typer(export.app, name="export", rich_help_panel=RECORDED)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=RUNNING)
 app.command("doctor", rich_help_panel=SETTING_UP, epilog=EPILOG)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=SETTING_UP)

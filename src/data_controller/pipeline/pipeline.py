@@ -373,7 +373,9 @@ class Pipeline:
             "reason": BrokenBy(broken_by).name,
         }
         self._actions.append(Tell("gaps", [gap]))
-        subscriptions = self.subscriptions[self._venue_row[name.venue]]
+        # Rows of a bus or a table name the venue that they are of, which may be none that anything is asked of here.
+        venue = self._venue_row.get(name.venue)
+        subscriptions = None if venue is None else self.subscriptions[venue]
         if subscriptions is not None:
             self._actions += subscriptions.on_broken(channel, broken_by, now_ns)
 
