@@ -154,7 +154,7 @@ def test_what_ccxt_raises_is_in_our_tree() -> None:
 def test_history_of_any_exchange_comes_through_ccxt(what: Any) -> None:
     async def run() -> None:
         async with Binance(minutes=100, n_trades=200) as fake:
-            failures = iter([answer(b"", "503 Busy"), None, answer(b"", "429 Slow")])
+            failures = iter([answer(b"", "503 Busy"), None, answer(b"", "429 Slow"), None])
             exchange = make("binance", fake.url)
             exchange.options["fetchMarkets"] = {"types": ["spot"]}
             await exchange.load_markets()

@@ -97,7 +97,7 @@ class FakeVenue:
             return self._window(rows[::-1], 12, int(query["start"]), int(query["end"]))
         if path.endswith("/klines"):
             rows = [[ms, o, h, lo, c, v, ms + MINUTE_MS - 1] for ms, o, h, lo, c, v in self.candles]
-            return self._window(rows, 0, int(query["startTime"]), int(query["endTime"]))
+            return self._window(rows, 0, int(query["startTime"]), int(query.get("endTime", 10**15)))
         if path.endswith("/aggTrades"):
             first = int(query.get("fromId", 0))
             start = int(query.get("startTime", 0))

@@ -82,7 +82,9 @@ async def ask(call: Callable[[], Any], what: str, settings: RestSettings, rng: r
             attempt += 1
             if not is_retryable(error) or attempt >= settings.attempts:
                 raise error from None
-        await asyncio.sleep(full_jitter_s(rng, attempt - 1, settings.backoff_first_s, settings.backoff_max_s))
+        # How long a limit lasts, ccxt does not say: it is given eight times the pause of a failure.
+        first_s = settings.backoff_first_s * (8 if isinstance(error, RestLimited) else 1)
+        await asyncio.sleep(full_jitter_s(rng, attempt - 1, first_s, settings.backoff_max_s))
 
 
 class CcxtHistory:
