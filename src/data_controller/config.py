@@ -25,6 +25,7 @@ from data_controller._config_file import (
 from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.exchanges.ccxt.settings import CcxtSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
@@ -47,6 +48,7 @@ class ExchangeSettings(Section):
     """`exchanges:` in the config file; a venue that is not named is not connected."""
 
     bitfinex: BitfinexSettings | None = restart(None, description="Bitfinex, public v2 WebSocket")
+    ccxt: CcxtSettings | None = restart(None, description="any exchange that ccxt has WebSockets for: merged, not raw")
 
 
 class Config(Section):

@@ -23,6 +23,11 @@ class Venue(NamedTuple):
 
 
 _OURS: dict[str, tuple[str, str, str]] = {
+    "ccxt": (
+        "data_controller.exchanges.ccxt.decoder:CcxtDecoder",
+        "data_controller.exchanges.ccxt.subscriptions:CcxtSubscriptions",
+        "data_controller.exchanges.ccxt.settings:CcxtSettings",
+    ),
     "bitfinex": (
         "data_controller.exchanges.bitfinex.decoder:BitfinexDecoder",
         "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
