@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 
@@ -26,7 +27,7 @@ async def serve(port: int, rest_urls: dict[str, str], socket_urls: dict[str, str
         sys.exit(1)
     print(json.dumps({"port": bound}), flush=True)
     # Whoever started us holds the other end: when it is gone, however it went, so are we.
-    loop.add_reader(sys.stdin.fileno(), lambda: stop.set() if not sys.stdin.buffer.read1(4096) else None)
+    loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 4096) else stop.set())
     await stop.wait()
     await bridge.stop()
 

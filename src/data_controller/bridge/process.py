@@ -71,9 +71,8 @@ def start_bridge(
         with process.stdout as stdout:
             said = json.loads(_first_line(stdout, timeout_s) or b"{}")
         if "port" not in said:
-            raise ControlError(
-                f"the ccxt bridge did not start: {said.get('error') or f'nothing heard in {timeout_s:g} s'}"
-            )
+            why = said.get("error") or f"nothing heard in {timeout_s:g} s"
+            raise ControlError(f"expected the ccxt bridge to start, was: {why}")
     except BaseException:
         process.kill()
         process.wait()

@@ -161,7 +161,7 @@ class _Client:
         self._unsent_bytes += len(text)
         self._unsent.put_nowait(text)
         if self._unsent_bytes > MAX_UNSENT_BYTES and self._request.transport is not None:
-            self._request.transport.abort()  # type: ignore[attr-defined]
+            self._request.transport.abort()
 
     async def _send(self) -> None:
         with contextlib.suppress(ConnectionError):

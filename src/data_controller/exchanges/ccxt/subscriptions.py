@@ -89,9 +89,7 @@ class CcxtSubscriptions:
                 self._wanted = bool(self._streams)
                 return [Open(self._conn, VENUE, self._settings.url)] if self._streams else []
             case Control.INFO if int(row["price"]) != BRIDGE_VERSION:
-                text = (
-                    f"expected a bridge of version {BRIDGE_VERSION}, was {int(row['price'])}: another program listens"
-                )
+                text = f"expected a bridge of version {BRIDGE_VERSION}, was {int(row['price'])}: who listens there?"
                 return [Alert("critical", "ccxt_bridge_version", text)]
             case Control.ERROR if stream is None:
                 self.counters["bridge_errors"] += 1
