@@ -26,6 +26,7 @@ from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.exchanges.ccxt.settings import CcxtSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
@@ -51,6 +52,7 @@ class ExchangeSettings(Section):
     binance: BinanceSettings | None = restart(None, description="Binance spot, combined streams")
     binance_usdm: BinanceUsdmSettings | None = restart(None, description="Binance USD-M futures")
     binance_coinm: BinanceCoinmSettings | None = restart(None, description="Binance COIN-M futures")
+    ccxt: CcxtSettings | None = restart(None, description="any exchange that ccxt has WebSockets for: merged, not raw")
 
 
 class Config(Section):

@@ -8,6 +8,7 @@ import typer
 
 from data_controller import __version__
 from data_controller.cli import (
+    backfill,
     config,
     control,
     demo,
@@ -15,6 +16,7 @@ from data_controller.cli import (
     export,
     features,
     imports,
+    instruments,
     model,
     replay,
     run,
@@ -64,9 +66,11 @@ app.command("kill", rich_help_panel=RUNNING, epilog=EPILOG)(control.kill)
 app.command("resume", rich_help_panel=RUNNING, epilog=EPILOG)(control.resume)
 app.command("replay", rich_help_panel=RECORDED, epilog=EPILOG)(replay.replay)
 app.command("verify", rich_help_panel=RECORDED, epilog=EPILOG)(verify.verify)
+app.command("backfill", rich_help_panel=RECORDED, epilog=EPILOG)(backfill.backfill)
 app.add_typer(imports.app, name="import", rich_help_panel=RECORDED)
 app.add_typer(export.app, name="export", rich_help_panel=RECORDED)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=RUNNING)
+app.command("instruments", rich_help_panel=SETTING_UP, epilog=EPILOG)(instruments.instruments)
 app.command("doctor", rich_help_panel=SETTING_UP, epilog=EPILOG)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=SETTING_UP)
 app.add_typer(features.app, name="features", rich_help_panel=SETTING_UP)

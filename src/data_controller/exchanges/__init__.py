@@ -41,6 +41,7 @@ _OURS: dict[str, tuple[str, ...]] = {
     "binance": _native("binance", "Binance"),
     "binance_usdm": _native("binance", "BinanceUsdm"),
     "binance_coinm": _native("binance", "BinanceCoinm"),
+    "ccxt": _native("ccxt", "Ccxt"),
     "rows": ("data_controller.exchanges.rows.decoder:RowsDecoder",),
 }
 
