@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,15 +19,18 @@ from data_controller.actions import Action, Tell
 from data_controller.engine.provenance import code_version
 from data_controller.engine.setup import configure_replay
 from data_controller.errors import JournalError, LakeError
+from data_controller.features.catalogue import LONGEST_HISTORY_S
 from data_controller.journal import manifest as manifests
 from data_controller.journal.files import DirectoryLock, replace_durably
 from data_controller.journal.manifest import Entry
 from data_controller.journal.reader import Reader
+from data_controller.journal.settings import JournalSettings
 from data_controller.lake.catalogue import Catalogue, Segment, Source, commit_name
 from data_controller.lake.checkpoints import checkpoint_rows
 from data_controller.lake.layout import CONNECTIONS_PER_VENUE, DAY_NS, NOBODY, Key, date_of, key_of, split
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
+from data_controller.lake.tables import read_table
 from data_controller.lake.writer import Draft, Fault, no_fault, sweep
 from data_controller.pipeline.carry import dump, restore
 from data_controller.pipeline.pipeline import Pipeline
@@ -39,6 +43,9 @@ COMMIT_BYTES = 32 << 20
 FOLDER = "compaction"
 """Folder in the journal's directory: the compactor's lock, and where it goes on."""
 JOURNAL_ID = "journal-id"
+AUDIT = "audit"
+LOOKS_BACK_NS = LONGEST_HISTORY_S * 10**9
+"""How far back a decision's features reach: `explain` wants the records of that span."""
 
 OnProgress = Callable[[int], None]
 
@@ -294,6 +301,57 @@ class Compactor:
             return [f"{entry.name}: its bytes are not those that were written (SHA-256 differs from the manifest)"]
         return []
 
+    # what the journal may lose
+
+    def retain(self, tables: Path | None = None) -> list[str]:
+        """Let the journal lose what the settings do not keep, oldest first; returns the names of segments.
+
+        Only what is in the lake may go, and nothing that a decision in `tables` rests on within its time. Where an
+        engine writes the journal it deletes them itself, when its next segment ends.
+        """
+        manifest = manifests.load(self.journal) or manifests.Manifest()
+        done, settings = self.catalogue.segments, self.settings
+        now_ns = max((entry.last_recv_ns for entry in manifest.segments), default=0)
+        allowed = manifests.Retention()
+        total = sum(entry.bytes for entry in manifest.segments)
+        needed = self._decisions(tables, now_ns)
+        dropping = True
+        for entry in manifest.segments:
+            if entry.name not in done:
+                break
+            allowed.run, allowed.number = entry.run, entry.number
+            age_ns = now_ns - entry.last_recv_ns
+            if settings.retention_days and age_ns > settings.retention_days * DAY_NS:
+                reason = "older than lake.retention_days"
+            elif settings.journal_disk_budget_bytes and total > settings.journal_disk_budget_bytes:
+                reason = "beyond lake.journal_disk_budget_bytes"
+            else:
+                dropping = False
+            at = np.searchsorted(needed, entry.first_recv_ns)
+            rests = at < len(needed) and needed[at] - LOOKS_BACK_NS <= entry.last_recv_ns
+            dropping = dropping and not rests
+            if dropping:
+                allowed.drop[entry.name] = reason
+                total -= entry.bytes
+        self._fault("retention")
+        manifests.save_retention(self.journal, allowed)
+        try:
+            lock = DirectoryLock(self.journal)
+        except JournalError:
+            return list(allowed.drop)  # an engine writes there
+        with lock:
+            manifest = manifests.load(self.journal) or manifests.Manifest()
+            manifests.make_room(self.journal, manifest, JournalSettings(), 0, now_ns)
+        return list(allowed.drop)
+
+    def _decisions(self, tables: Path | None, now_ns: int) -> NDArray[np.int64]:
+        """Times of decisions that may still be asked about, in order."""
+        if tables is None or not (tables / AUDIT).is_dir():
+            return np.zeros(0, np.int64)
+        times = read_table(tables, AUDIT, damages=[]).column("now_ns").to_numpy()
+        oldest_ns = now_ns - int(self.settings.explain_retention_days * DAY_NS)
+        return np.sort(times[times >= oldest_ns])
+
     # where it goes on
 
     def _go_to(self, entry: Entry) -> None:
@@ -359,3 +417,37 @@ def _segment(entry: Entry) -> Segment:
     fields = msgspec.structs.asdict(entry)
     fields.pop("note")
     return Segment(**fields)
+
+
+def lake_uri(state_dir: Path, settings: LakeSettings) -> str:
+    """Where the lake of an engine lies."""
+    return settings.uri or str(state_dir / "lake")
+
+
+def compact(
+    journal: Path,
+    uri: str,
+    settings: LakeSettings | None = None,
+    tables: Path | None = None,
+    on_progress: OnProgress = lambda n: None,
+) -> dict[str, Any]:
+    """Bring all closed segments of `journal` into the lake at `uri`, then let retention work; returns a summary."""
+    started = time.perf_counter()
+    with Compactor(journal, Store(uri, settings), settings, on_progress=on_progress) as compactor:
+        segments = compactor.run()
+        dropped = compactor.retain(tables)
+        catalogue = compactor.catalogue
+        seconds = time.perf_counter() - started
+        return {
+            "ok": not any("damage" in note or "missing" in note or "differs" in note for note in compactor.notes),
+            "lake": uri,
+            "segments": segments,
+            "events": compactor.events,
+            "dropped": dropped,
+            "swept": len(compactor.swept),
+            "notes": compactor.notes,
+            "lake_segments": len(catalogue.segments),
+            "lake_files": sum(1 for _ in catalogue.all_files()),
+            "lake_bytes": sum(file.bytes for file in catalogue.all_files()),
+            "seconds": round(seconds, 3),
+        }

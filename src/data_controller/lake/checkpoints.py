@@ -91,7 +91,8 @@ class Rebuilt:
     @property
     def book(self) -> np.void:
         """Its BOOK record."""
-        return self.books.books[0]
+        book: np.void = self.books.books[0]
+        return book
 
     def apply(self, rows: NDArray[np.void]) -> None:
         """Apply EVENT rows of this channel, in order; a checkpoint among them replaces all that was before."""

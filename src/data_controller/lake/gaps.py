@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from data_controller.lake.catalogue import Catalogue
@@ -52,7 +53,7 @@ def gap_rows(catalogue: Catalogue, **which: Any) -> list[dict[str, Any]]:
 
 
 def complete(rows: Iterable[Mapping[str, Any]], runs: list[Run]) -> list[Gap]:
-    """The gaps that `rows` tell of, by their start; one that its run did not live to see healed ends with a later run."""
+    """The gaps that `rows` tell of, by their start; one that its run did not see healed ends with a later run."""
     open_gaps: dict[tuple[int, int], Gap] = {}
     ended: list[Gap] = []
     for row in sorted(rows, key=lambda r: (r["seq"], r["ended_ns"])):
@@ -90,7 +91,7 @@ def complete(rows: Iterable[Mapping[str, Any]], runs: list[Run]) -> list[Gap]:
             if proved_ns or not is_book:
                 gap = gap._replace(end_ns=proved_ns or later.first_ns, healed_by="start")
         ended.append(gap)
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in pairwise(runs):
         seq = after.number << _RUN_BITS
         ended.append(Gap("*", "*", "*", "", before.last_ns, after.first_ns, NO_ENGINE, "start", 1, seq, -1))
     return sorted(ended, key=lambda g: (g.start_ns, g.seq, g.row))
