@@ -9,7 +9,7 @@ import typer
 
 from data_controller.cli import _places, summary
 from data_controller.cli._options import Json, OptionalConfigFile
-from data_controller.cli._output import progress, show
+from data_controller.cli._output import console, progress, show
 
 Paths = Annotated[
     list[str],
@@ -43,7 +43,7 @@ def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = Fals
         if as_json:
             show(whole, True, lambda value: value)
         for name, result in [] if as_json else results:
-            show(result, False, lambda value, name=name: summary.table(value, name))
+            console().print(summary.table(result, name))
     raise typer.Exit(max(summary.verify_exit_code(result) for _, result in results))
 
 

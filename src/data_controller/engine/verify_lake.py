@@ -60,13 +60,12 @@ class _Look:
         self.doubts: list[Doubt] = [{"what": text} for text in damages]
         self.counts = dict.fromkeys(("files", "rows", "bytes", "checksums_ok", "checksums_bad", "sequence_gaps"), 0)
         self.compared = {"segments_compared": 0, "segments_expired": 0, "rows_compared": 0}
-        self.bad: set[str] = set()
+        self.unreadable: set[str] = set()
         self._on_progress = on_progress
 
     def doubt(self, what: str, file: str = "", row: int | None = None) -> None:
         """Note what is wrong."""
         self.doubts.append({"file": file, "row": row, "what": what} if file else {"what": what})
-        self.bad.add(file)
 
     def result(self) -> dict[str, Any]:
         """The summary."""
@@ -91,9 +90,11 @@ class _Look:
                 content = self.store.read(file.path)
             except LakeError as error:
                 self.doubt(f"expected the file, was missing: {error}", file.path)
+                self.unreadable.add(file.path)
                 continue
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 self.doubt("its bytes are not those that were committed (SHA-256 differs)", file.path)
+                self.unreadable.add(file.path)
                 continue
             if file.events:
                 self._rows(file)
@@ -103,6 +104,7 @@ class _Look:
             rows = self.catalogue.events(file)
         except LakeError as error:
             self.doubt(str(error), file.path)
+            self.unreadable.add(file.path)
             return
         self._on_progress(len(rows))
         if len(rows) != file.rows:
@@ -136,7 +138,7 @@ class _Look:
                 breaks.setdefault(key, []).append((row["seq"], row["reason"], row["recv_ns"]))
         books: dict[tuple[Any, ...], list[File]] = {}
         for file in self.catalogue.files(channel="book", events=True):
-            if file.path not in self.bad:
+            if file.path not in self.unreadable:
                 run = file.first_seq >> 40
                 books.setdefault((file.exchange, file.instrument, run, file.row), []).append(file)
         for (exchange, symbol, run, row), files in books.items():
@@ -231,7 +233,7 @@ class _Look:
         for key in expected.keys() - keys.keys():
             self.doubt(f"the journal has rows of {key.folder} that the lake has not")
         for key, files in keys.items():
-            if any(file.path in self.bad for file in files):
+            if any(file.path in self.unreadable for file in files):
                 continue
             rows = expected.get(key)
             if rows is None:

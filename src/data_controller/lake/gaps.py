@@ -11,6 +11,8 @@ from data_controller.lake.catalogue import Catalogue
 NO_ENGINE = "NO_ENGINE"
 NEVER = "never"
 _RUN_BITS = 40
+_LOOKS_BACK = ("START", "CHECKSUM", "SILENT", "STALE", "CROSSED")
+"""Causes that cast doubt on what came before they were seen, back to the last proof; others begin when seen."""
 
 
 class Run(NamedTuple):
@@ -74,7 +76,7 @@ def complete(rows: Iterable[Mapping[str, Any]], runs: list[Run]) -> list[Gap]:
             row["symbol"],
             row["stream"],
             row["precision"],
-            row["since_ns"],
+            row["since_ns"] if row["reason"] in _LOOKS_BACK else row["recv_ns"],
             0,
             row["reason"],
             NEVER,

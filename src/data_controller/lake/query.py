@@ -20,6 +20,7 @@ from data_controller.market.rows import Kind
 from data_controller.records import Kind as RecordKind
 
 RECORDS = "records"
+EVENTS = "_events"
 ALIASES = {"decisions": "audit"}
 _HIVE = ("exchange", "channel", "instrument", "date")
 
@@ -45,7 +46,7 @@ class Query:
         self._catalogue = catalogue
         self._journal = journal
         self._tables = tables
-        self._channels = catalogue.channels() if catalogue is not None else []
+        self._channels = _views(catalogue) if catalogue is not None else []
 
     def names(self) -> list[str]:
         """Tables and views that a query may name."""
@@ -63,7 +64,7 @@ class Query:
                 self._provide(name)
         try:
             result = self._db.execute(sql)
-            columns = [column[0] for column in result.description or []]
+            columns = [column[0] for column in (result.description if result is not None else None) or []]
             return Answer(columns, result.fetchall() if columns else [])
         except self._duckdb.Error as error:
             text = " ".join(str(error).split())[:600]
@@ -91,20 +92,20 @@ class Query:
             self._db.execute(f'CREATE OR REPLACE VIEW "{name}" AS SELECT *{more} FROM "_{name}"')
 
     def _provide_channel(self, catalogue: Catalogue, name: str) -> None:
-        files = catalogue.files(channel=name)
+        """A view of the channel's rows; where those are a side table's, its event rows are another view's."""
+        channel = name.removesuffix(EVENTS)
+        files = catalogue.files(channel=channel)
         events = [file for file in files if file.events]
         other = [file for file in files if not file.events]
-        views = []
-        if events:
-            self._provide_files(catalogue, f"_{name}_events", events)
-            views.append(f"SELECT {_event_columns()} FROM _{name}_events")
-        if other:
-            self._provide_files(catalogue, f"_{name}_rows", other)
-            columns = [c[0] for c in self._db.execute(f"SELECT * FROM _{name}_rows LIMIT 0").description or []]
-            times = [c for c in columns if c.endswith("_ns")]
-            more = "".join(f', make_timestamp_ns(nullif("{c}", 0)) AS "{c.removesuffix("_ns")}_time"' for c in times)
-            views.append(f"SELECT *{more} FROM _{name}_rows")
-        self._db.execute(f'CREATE OR REPLACE VIEW "{name}" AS ' + " UNION ALL BY NAME ".join(views))
+        if events and (name != channel or not other):
+            self._provide_files(catalogue, f"_{name}", events)
+            self._db.execute(f'CREATE OR REPLACE VIEW "{name}" AS SELECT {_event_columns()} FROM "_{name}"')
+            return
+        self._provide_files(catalogue, f"_{name}", other)
+        columns = [c[0] for c in self._db.execute(f'SELECT * FROM "_{name}" LIMIT 0').description or []]
+        times = [c for c in columns if c.endswith("_ns")]
+        more = "".join(f', make_timestamp_ns(nullif("{c}", 0)) AS "{c.removesuffix("_ns")}_time"' for c in times)
+        self._db.execute(f'CREATE OR REPLACE VIEW "{name}" AS SELECT *{more} FROM "_{name}"')
 
     def _provide_files(self, catalogue: Catalogue, view: str, files: list[File]) -> None:
         store = catalogue.store
@@ -113,7 +114,8 @@ class Query:
             listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             types = "{'exchange': VARCHAR, 'channel': VARCHAR, 'instrument': VARCHAR, 'date': DATE}"
             self._db.execute(
-                f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet([{listed}], union_by_name = true, "
+                f'CREATE OR REPLACE VIEW "{view}" AS '
+                f"SELECT * FROM read_parquet([{listed}], union_by_name = true, "
                 f"hive_partitioning = true, hive_types = {types}, hive_types_autocast = false)"
             )
             return
@@ -139,6 +141,14 @@ class Query:
             partition_base_dir=store.root,
         )
         self._db.register(view, whole)
+
+
+def _views(catalogue: Catalogue) -> list[str]:
+    """Names of the views of a lake: its channels, and the event rows of those that are side tables."""
+    kinds: dict[str, set[bool]] = {}
+    for file in catalogue.all_files():
+        kinds.setdefault(file.channel, set()).add(file.events)
+    return sorted(kinds) + sorted(f"{name}{EVENTS}" for name, both in kinds.items() if len(both) == 2)
 
 
 def _event_columns() -> str:
