@@ -31,6 +31,7 @@ from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
 from data_controller.killswitch.settings import KillSwitchSettings
+from data_controller.lake.settings import LakeSettings
 from data_controller.market.settings import ProofSettings
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.prediction.settings import PredictionSettings
@@ -72,6 +73,7 @@ class Config(Section):
     trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
     journal: JournalSettings = _section(JournalSettings, "how records become durable, and what disk they may use")
+    lake: LakeSettings = _section(LakeSettings, "the lake: what becomes of closed journal segments")
     killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
     monitoring: MonitoringSettings = _section(MonitoringSettings, "the monitor: health, metrics and alerts")
     web: WebSettings = _section(WebSettings, "where the monitor serves")

@@ -17,6 +17,7 @@ from data_controller.cli import (
     features,
     imports,
     instruments,
+    lake,
     model,
     replay,
     run,
@@ -67,6 +68,11 @@ app.command("resume", rich_help_panel=RUNNING, epilog=EPILOG)(control.resume)
 app.command("replay", rich_help_panel=RECORDED, epilog=EPILOG)(replay.replay)
 app.command("verify", rich_help_panel=RECORDED, epilog=EPILOG)(verify.verify)
 app.command("backfill", rich_help_panel=RECORDED, epilog=EPILOG)(backfill.backfill)
+app.command("ls", rich_help_panel=RECORDED, epilog=EPILOG)(lake.ls)
+app.command("query", rich_help_panel=RECORDED, epilog=EPILOG)(lake.query)
+app.command("book", rich_help_panel=RECORDED, epilog=EPILOG)(lake.book)
+app.command("gaps", rich_help_panel=RECORDED, epilog=EPILOG)(lake.gaps)
+app.command("compact", rich_help_panel=RECORDED, epilog=EPILOG)(lake.compact)
 app.add_typer(imports.app, name="import", rich_help_panel=RECORDED)
 app.add_typer(export.app, name="export", rich_help_panel=RECORDED)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=RUNNING)

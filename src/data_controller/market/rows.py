@@ -75,6 +75,9 @@ class Control(IntEnum):
     DUPLICATE = 13  # a frame seen before was dropped
     UNKNOWN_CHANNEL = 14  # data for a channel id that was never acknowledged: price = id
     PONG = 15
+    # In the lake alone, with flag CHECKPOINT: how a book stood whose levels follow.
+    BOOK = 64  # price = Proof, ProofBy << 8, BrokenBy << 16; size = as of SUBSCRIBED; exch_ns = checked_ns
+    BOOK_TIMES = 65  # price = unproved_since_ns; size = snapshot_ns; exch_ns = broken_ns
     FETCHED = 16  # a REST answer was taken; channel where known; price = HTTP status, 0 none came; size = 1: of use
 
 
