@@ -105,10 +105,16 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
             counters[C_HEARTBEATS] += 1
             return stop
         return UNUSUAL
-    pair = np.int64(tape[0].after) - 1
-    if tape[0].kind != LIST or pair < 4 or tape[pair].kind != STRING or tape[pair - 1].kind != STRING:
+    if tape[0].kind != LIST:
         return REFUSED
-    at = find_stream(cells, c, mixed(text(tape, pair - 1), text(tape, pair)))
+    pair = stream = np.int64(0)
+    t = np.int64(1)
+    while t < tape[0].after:
+        stream, pair = pair, t
+        t = np.int64(tape[t].after)
+    if stream < 3 or tape[pair].kind != STRING or tape[stream].kind != STRING:
+        return REFUSED
+    at = find_stream(cells, c, mixed(text(tape, stream), text(tape, pair)))
     cell = cells[at]
     if cell.state == RETIRED:
         counters[C_RETIRED_CHANNEL] += 1
@@ -118,7 +124,7 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
     cells[at].heard_ns = now
     payload = np.int64(tape[1].after)
     if cell.stream == BOOK:
-        return _read_book(tape, payload, pair - 1, rows, stop, seq, now, cells, at, counters)
+        return _read_book(tape, payload, stream, rows, stop, seq, now, cells, at, counters)
     if tape[payload].kind != LIST:
         return REFUSED
     if cell.stream == QUOTES:
