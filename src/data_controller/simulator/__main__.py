@@ -48,12 +48,15 @@ def parser() -> argparse.ArgumentParser:
     add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
     add("--venues", default="", help="further: bitfinex (REST), binance, binance_usdm, kraken; each on its own port")
     add("--venue-ports", default="", help="their ports, such as binance=9001,kraken=9002; others get a free one")
+    add("--keys", type=Path, help="JSON file of accounts for Bitfinex's authenticated REST")
+    add("--order-log", type=Path, help="file that every signed request and fill is appended to, a JSON line each")
+    add("--no-rest-limits", action="store_true", help="Bitfinex's REST refuses nobody for asking too often")
     add("--run-s", type=float, help="end after so long")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
 
 
-def warm_up(load: bool) -> None:
+def warm_up(load: bool, trade: bool = False) -> None:
     """Compile (or load from the cache) every kernel before a client waits for one."""
     from data_controller.simulator.load import prepare
     from data_controller.simulator.session import Session
@@ -69,6 +72,11 @@ def warm_up(load: bool) -> None:
     session.take(exchange.now_ns + 3_000_000_000)
     if load:
         prepare(exchange, 1.0, 0.0)
+    if trade:
+        number = exchange.next_order_id()
+        exchange.rest_order(0, 0, 1, number, 1000)
+        exchange.withdraw_order(0, 0, number)
+        exchange.sweep(0, True, 1000, 1 << 40)
 
 
 def sink(where: str) -> IO[bytes]:
@@ -109,7 +117,7 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
         ),
     )
     for name in filter(None, args.venues.split(",")):
-        server.add(make_venue(name, exchange))
+        server.add(make_venue(name, exchange, args))
     control = Control(server)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,7 +138,7 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     await server.stop()
 
 
-def make_venue(name: str, exchange: Exchange) -> Venue:
+def make_venue(name: str, exchange: Exchange, args: argparse.Namespace) -> Venue:
     """A further venue over an exchange's market; SimulatorError for a name that is none."""
     if name == "kraken":
         from data_controller.simulator.kraken.venue import KrakenVenue
@@ -140,6 +148,12 @@ def make_venue(name: str, exchange: Exchange) -> Venue:
         from data_controller.simulator.binance.venue import BinanceVenue
 
         return BinanceVenue(exchange, "usdm" if name == "binance_usdm" else "spot")
+    if name == "bitfinex":
+        from data_controller.simulator.bitfinex.account import read_accounts
+        from data_controller.simulator.bitfinex.venue import BitfinexVenue
+
+        accounts = read_accounts(args.keys) if args.keys else []
+        return BitfinexVenue(exchange, accounts, args.order_log, limited=not args.no_rest_limits)
     raise SimulatorError(f"expected a venue among bitfinex, binance, binance_usdm, kraken, was {name!r}")
 
 
@@ -184,14 +198,14 @@ def main(argv: list[str] | None = None) -> int:
 
             if not args.prehistory_out:
                 raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
-            warm_up(args.load)
+            warm_up(args.load, args.keys is not None)
             wall_ns = (lambda: 0) if args.prehistory_end_ns else time.time_ns
             with sink(args.prehistory_out) as out:
                 write(generate(exchange, int(args.prehistory_seconds * 1e9), 0, wall_ns), out)
             if args.ticks_per_second is not None:
                 exchange.set_rate(args.ticks_per_second)
         else:
-            warm_up(args.load)
+            warm_up(args.load, args.keys is not None)
         import uvloop
 
         with contextlib.suppress(KeyboardInterrupt):

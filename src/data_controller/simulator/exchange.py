@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator import state as layout
-from data_controller.simulator.engine import SECOND, run
+from data_controller.simulator.engine import SECOND, publish, run
 from data_controller.simulator.instruments import instrument_names, start_price
+from data_controller.simulator.matching import add_order, reduce_order
+from data_controller.simulator.matching import take as take_from
 from data_controller.simulator.numbers import amount_text, price_text, value
 from data_controller.simulator.orderflow import fill, plan
 from data_controller.simulator.slow import CANDLES_SENT, candle_texts, ticker_text
@@ -252,6 +254,60 @@ class Exchange:
             clock["event_ns"] = self.now_ns + int(clock["gap_ns"])
             self._state.market["latent_ns"] = self.now_ns
         clock["halted"] = int(halted)
+
+    # Orders of people
+
+    def sweep(self, i: int, buys: bool, amount: int, limit_k: int) -> int:
+        """Match an order against the other side up to `limit_k`, half a tape of trades at most; returns what is left.
+
+        Where something is left and the last call traded, another call may take more.
+        """
+        market = self._state.market[i]
+        least, before = int(market["least"]), int(market["trades"])
+        market["least"] = 0  # nobody gets more than asked for
+        left = int(take_from(self._state, i, buys, amount, limit_k))
+        market["least"] = least
+        self._publish(i, before)
+        return left
+
+    def rest_order(self, i: int, side: int, k: int, order_id: int, amount: int) -> bool:
+        """Let an order rest that crosses nothing; False where the book or the list of people's orders is full."""
+        free = np.flatnonzero(self._state.owned == 0)
+        if not len(free) or int(self._state.n_orders[i, side]) >= layout.ORDERS_MAX:
+            return False
+        self._state.owned[free[0]] = order_id
+        add_order(self._state, i, side, k, order_id, amount)
+        self._publish(i, int(self._state.market[i]["trades"]))
+        return True
+
+    def withdraw_order(self, i: int, side: int, order_id: int) -> int:
+        """Take an order out of the book; returns the amount that rested, 0 where it is not there."""
+        orders = self._state.orders[i, side, : int(self._state.n_orders[i, side])]
+        found = np.flatnonzero(orders["id"] == order_id)
+        self.disown(order_id)
+        if not len(found):
+            return 0
+        amount = int(orders[found[0]]["amount"])
+        reduce_order(self._state, i, side, int(found[0]), amount)
+        self._publish(i, int(self._state.market[i]["trades"]))
+        return amount
+
+    def disown(self, order_id: int) -> None:
+        """Forget that an order is a person's."""
+        kept = self._state.owned[(self._state.owned != order_id) & (self._state.owned != 0)]
+        self._state.owned[:] = 0
+        self._state.owned[: len(kept)] = kept
+
+    def next_order_id(self) -> int:
+        """An id for a new order; ids only grow, and stand for time priority."""
+        clock = self._state.clock[0]
+        clock["order_id"] += 1
+        return int(clock["order_id"])
+
+    def _publish(self, i: int, trades_before: int) -> None:
+        self._drain()
+        publish(self._state, i, trades_before)
+        self._drain()
 
     # Connections and channels
 

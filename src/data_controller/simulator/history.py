@@ -8,6 +8,7 @@ whoever asks. A candle of the past is exactly its trades.
 from __future__ import annotations
 
 from collections import deque
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -227,6 +228,14 @@ def worth(k: int, amount: int) -> int:
     """Price times amount, in 1e-8, rounded down."""
     digits, power = view.digits_of(k)
     return digits * amount * int(10**power) if power >= 0 else digits * amount // int(10**-power)
+
+
+def grid_of(price: Decimal) -> int:
+    """The grid index of a price of at most five significant digits and eight decimals; rounded down to the latter."""
+    digits, power = int(price.scaleb(8)), -8
+    while digits >= 100_000:
+        digits, power = digits // 10, power + 1
+    return digits if power == -8 else 100_000 + (power + 7) * DECADE + digits - 10_000
 
 
 def joined(a: Candle, b: Candle) -> Candle:

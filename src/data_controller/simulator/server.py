@@ -26,12 +26,12 @@ from picows import (
     ws_create_server,
 )
 
+from data_controller.simulator.bitfinex.rest import answer
 from data_controller.simulator.dialect import Venue
 from data_controller.simulator.exchange import Exchange, Frame
 from data_controller.simulator.faults import Link
 from data_controller.simulator.load import Sender, Stream, prepare, text_frame
 from data_controller.simulator.peer import BasePeer
-from data_controller.simulator.rest import answer
 from data_controller.simulator.sent import SentLog
 from data_controller.simulator.session import Session
 from data_controller.simulator.venue_server import VenuePeer, VenueProtocol
