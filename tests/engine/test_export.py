@@ -44,7 +44,7 @@ def tardis_book() -> bytes:
 
 def tardis_trades(minutes: int = 3) -> bytes:
     lines = ["exchange,symbol,timestamp,local_timestamp,id,side,price,amount"]
-    for at in range(0, minutes * 6):
+    for at in range(minutes * 6):
         if at // 6 == 1:
             continue  # a minute without trades
         stamp = START_US + at * MINUTE_US // 6
