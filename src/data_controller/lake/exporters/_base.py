@@ -65,7 +65,7 @@ class DraftFolder:
 
 def file_name(*parts: str) -> str:
     """The parts joined by `_`, with what a file name should not hold replaced."""
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]", "-", part) for part in parts)
+    return "_".join(re.sub(r"[^A-Za-z0-9._-]", "-", part) for part in parts)
 
 
 def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArray[np.void]]]:
