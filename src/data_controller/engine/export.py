@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -127,7 +128,7 @@ def _chunks(pipeline: _Tapped, batch: Batch) -> Iterator[Chunk]:
     n = len(batch.recv_ns)
     starts = np.flatnonzero(batch.kind == Record.START).tolist()
     bounds = sorted({0, *starts, n})
-    for lo, hi in zip(bounds, bounds[1:], strict=False):
+    for lo, hi in pairwise(bounds):
         actions = pipeline.advance(batch, lo, hi)
         while pipeline.pending:
             actions += pipeline.work()

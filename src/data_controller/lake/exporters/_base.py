@@ -1,4 +1,4 @@
-"""What all exporters share: rows with their tables, a folder that takes its place whole, which rows belong to a book."""
+"""What all exporters share: rows with their tables, a folder that takes its place whole, where a book ends."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class DraftFolder:
 
 def file_name(*parts: str) -> str:
     """The parts joined by `_`, with what a file name should not hold replaced."""
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]", "-", part) for part in parts)
+    return "_".join(re.sub(r"[^A-Za-z0-9._-]", "-", part) for part in parts)
 
 
 def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArray[np.void]]]:
@@ -76,15 +76,11 @@ def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArra
             yield chunk.tables.channels[row], rows[rows["channel"] == row]
 
 
-def begins(row: np.void) -> bool:
-    """Whether a book, or a stretch of trades, begins at this row."""
-    return bool(row["kind"] == Kind.RESET)
-
-
 def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     """[rows] True where what was known before is known no more."""
     resubscribed = (rows["kind"] == Kind.CONTROL) & np.isin(rows["ref"], (Control.SUBSCRIBED, Control.UNSUBSCRIBED))
-    return (rows["kind"] == Kind.GAP) | resubscribed
+    over: NDArray[np.bool_] = (rows["kind"] == Kind.GAP) | resubscribed
+    return over
 
 
 def floats(digits: NDArray[np.int64], scale: NDArray[np.int8]) -> NDArray[np.float64]:

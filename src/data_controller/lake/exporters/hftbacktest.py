@@ -75,7 +75,7 @@ class HftbacktestExporter:
     """One `VENUE_SYMBOL.npz` an instrument, of its finest and deepest book of levels and its trades.
 
     Where no exchange time is known the receive time stands in. Where the local clock is behind the exchange's, all
-    local times are moved by the worst lead and `base_latency_ns`, as hftbacktest's converters do. A gap clears the book.
+    local times are moved by the worst lead and `base_latency_ns`, as hftbacktest's converters do. A gap clears a book.
     """
 
     def __init__(self, folder: Path, base_latency_ns: int = 0) -> None:

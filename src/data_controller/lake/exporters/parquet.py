@@ -15,7 +15,7 @@ FILE = "rows.parquet"
 
 
 class ParquetExporter:
-    """`rows.parquet`: the columns of an event row as they are, and venue, symbol, stream and precision of its channel."""
+    """`rows.parquet`: an event row's columns as they are, and venue, symbol, stream and precision of its channel."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE

@@ -6,7 +6,7 @@ import datetime as dt
 import gzip
 from bisect import bisect_left, insort
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,8 @@ class TardisExporter:
         if was is None or was[0] != day:
             if was is not None:
                 was[1].close()
-            file = gzip.open(self._folder / name, "at" if name in self._files else "wt", 6, "utf-8", newline="")
+            mode: Literal["at", "wt"] = "at" if name in self._files else "wt"
+            file = gzip.open(self._folder / name, mode, 6, "utf-8", newline="")  # noqa: SIM115 - open for a day
             if name not in self._files:
                 columns = {"trades": TRADES, "incremental_book_L2": BOOK}.get(what) or snapshot_columns(DEPTH)
                 file.write(",".join(columns) + "\n")

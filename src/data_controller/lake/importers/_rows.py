@@ -73,7 +73,7 @@ class Messages:
         rows = [row for cell in cells for row in cell.rows]
         if rows:
             if first.snapshot and not first.whole and not self._in_snapshot.get(first.header, False):
-                rows.insert(0, RESET)
+                rows.insert(0, RESET._replace(exch_ns=rows[0].exch_ns))
             self._in_snapshot[first.header] = first.snapshot
             if len(rows) > MAX_ROWS:
                 reason = f"expected a message of at most {MAX_ROWS} rows, was {len(rows)}"
