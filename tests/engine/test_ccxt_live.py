@@ -69,7 +69,7 @@ def test_a_killed_bridge_breaks_its_books_alone_and_they_come_back(tmp_path: Pat
     tree["ingest"] = {"reconnect_first_s": 0.1, "reconnect_max_s": 0.5, "connections_per_minute": 600}
 
     def proofs(status: dict[str, Any]) -> dict[str, str]:
-        return {book["venue"]: book["proof"] for book in status["books"]}
+        return {book["exchange"]: book["proof"] for book in status["books"]}
 
     wanted = {"bitfinex": "PROVED", "ccxt": "UNVERIFIABLE"}
     with Engine(write_config(tmp_path / "c.yaml", tree), "--record-only") as engine:

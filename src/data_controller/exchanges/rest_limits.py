@@ -22,9 +22,7 @@ class RestLimits(NamedTuple):
     per_s: float
     endpoints: tuple[Endpoint, ...] = ()
     used_header: str = ""  # header that says how many units of the window are used
-    limited: tuple[
-        bytes, ...
-    ] = ()  # an answer of any status whose body holds one: too many requests
+    limited: tuple[bytes, ...] = ()  # an answer of any status whose body holds one: too many requests
     refused: tuple[bytes, ...] = ()  # likewise: the request is wrong, whatever the status blames
 
 
