@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -62,6 +61,7 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Fetch history into the lake. Run again, or after a kill, it asks only for what is not there yet."""
+    import asyncio
     import time
 
     from data_controller.lake.backfill_sink import BackfillSink

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +23,8 @@ def instruments(
     as_json: Json = False,
 ) -> None:
     """List what an exchange trades: names, symbols, steps, fees, limits. Asked once, then read from the disk."""
+    import asyncio
+
     from data_controller.reference.instruments import age_s, load_cached
     from data_controller.reference.instruments import refresh as ask
 
