@@ -103,7 +103,7 @@ def test_a_size_that_was_changed_fails_the_exchanges_own_checksum(lake: Store, t
     catalogue = Catalogue(lake)
     file = catalogue.files(channel="book", precision="P0", instrument="tBTCUSD")[0]
     rows = catalogue.events(file)
-    before_check = int(np.flatnonzero(rows["kind"] == Kind.CHECK)[5])
+    before_check = int(np.flatnonzero(rows["kind"] == Kind.CHECK)[2])
     last = int(np.flatnonzero((rows["kind"] == Kind.SET) & (rows["size"] > 0))[:before_check][0])
     wrong = rows.copy()
     best = [k for k in range(before_check) if rows["kind"][k] == Kind.SET and rows["size"][k] > 0]
