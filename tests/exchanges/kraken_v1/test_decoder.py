@@ -148,7 +148,10 @@ def test_trades_spreads_tickers_and_candles_are_read() -> None:
         (606000000, 5, 2455000, 1),
     ]
     quotes = [row for row in rows if row["kind"] == Kind.QUOTE]
-    assert [(r["price"], r["size"], r["side"]) for r in quotes] == [(569840000, 101234567, 1), (570000000, 98765432, -1)]
+    assert [(r["price"], r["size"], r["side"]) for r in quotes] == [
+        (569840000, 101234567, 1),
+        (570000000, 98765432, -1),
+    ]
     assert quotes[0]["exch_ns"] == 1542057299545897000
     assert session.decoder.side_rows["ticker"][0]["last"] == 5525.1
     candle = session.decoder.side_rows["candles"][0]

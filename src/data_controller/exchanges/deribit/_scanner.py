@@ -97,9 +97,7 @@ def scan(
 
 
 @kernel
-def _read(
-    tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: Any, rings: Any, counters: Any
-) -> Any:
+def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: Any, rings: Any, counters: Any) -> Any:
     """One message: the row behind what it wrote, or a negative code of `streaming.rows`."""
     params = member(tape, 0, _PARAMS)
     key = text(tape, member(tape, params, _CHANNEL)) if params != 0 else np.uint64(0)

@@ -97,9 +97,7 @@ def scan(
 
 
 @kernel
-def _read(
-    tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: Any, rings: Any, counters: Any
-) -> Any:
+def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: Any, rings: Any, counters: Any) -> Any:
     """One message: the row behind what it wrote, or a negative code of `streaming.rows`."""
     feed = text(tape, member(tape, 0, _FEED))
     if member(tape, 0, _EVENT) != 0 or feed == np.uint64(0):
@@ -107,7 +105,7 @@ def _read(
     if feed == _HEARTBEAT:
         counters[C_HEARTBEATS] += 1
         return stop
-    whole = feed == _BOOK_SNAPSHOT or feed == _TRADE_SNAPSHOT
+    whole = feed in (_BOOK_SNAPSHOT, _TRADE_SNAPSHOT)
     if whole:
         feed = _BOOK if feed == _BOOK_SNAPSHOT else _TRADE
     at = find_stream(cells, c, mixed(feed, text(tape, member(tape, 0, _PRODUCT))))
@@ -193,9 +191,7 @@ def _put_side(tape: Any, t: Any, rows: Any, r: Any, side: Any) -> Any:
 
 
 @kernel
-def _read_snapshot(
-    tape: Any, rows: Any, stop: Any, seq: Any, now: Any, cells: Any, at: Any, counters: Any
-) -> Any:
+def _read_snapshot(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, cells: Any, at: Any, counters: Any) -> Any:
     there, number = integer(tape, member(tape, 0, _NUMBER))
     if not there or number < 0:
         return REFUSED
@@ -218,9 +214,7 @@ def _read_snapshot(
 
 
 @kernel
-def _read_change(
-    tape: Any, rows: Any, stop: Any, seq: Any, now: Any, cells: Any, at: Any, counters: Any
-) -> Any:
+def _read_change(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, cells: Any, at: Any, counters: Any) -> Any:
     there, number = integer(tape, member(tape, 0, _NUMBER))
     side = _side_of(tape, 0)
     if not there or number < 0 or side == 0:
