@@ -137,9 +137,7 @@ def test_trades_tickers_quotes_and_candles_are_read() -> None:
         ("candles", "5m"),
     ]
     quotes = Session(KrakenDecoder)
-    ack = (
-        '{"method":"subscribe","result":{"channel":"ticker","event_trigger":"bbo","symbol":"BTC/USD"},"success":true}'
-    )
+    ack = '{"method":"subscribe","result":{"channel":"ticker","event_trigger":"bbo","symbol":"BTC/USD"},"success":true}'
     rows = quotes.feed(ack, docs.TICKER)
     assert [(r["side"], r["price"], r["size"]) for r in rows[1:]] == [(1, 452835, 1), (-1, 452852, 1)]
 

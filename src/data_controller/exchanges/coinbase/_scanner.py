@@ -52,6 +52,7 @@ from data_controller.exchanges.streaming.state import (
 )
 from data_controller.exchanges.streaming.tape import (
     LIST,
+    NULL,
     TOO_MANY,
     decimal,
     integer,
@@ -331,7 +332,7 @@ def _put_order(tape: Any, kind: Any, rows: Any, r: Any) -> Any:
     size = member(tape, 0, _NEW_SIZE)
     if moved != 0:
         return _put_rest(tape, rows, r, _CHANGE_KIND, ref, moved, size, side)
-    if size == 0 or price == 0:
+    if size == 0 or price == 0 or tape[price].kind == NULL:
         return r  # a market order, which does not rest
     return _put_less(tape, rows, r, ref, price, size, side)
 

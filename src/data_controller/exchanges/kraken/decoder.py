@@ -139,6 +139,10 @@ class KrakenDecoder(StreamDecoder):
             self._control(rows, seq, recv_ns, conn, Control.PONG)
             return None
         if message.get("success") is not True:
+            if request is None:
+                # The greeting alone has no number. Without precisions the longest number seen of a pair tells.
+                self._control(rows, seq, recv_ns, conn, Control.CONFIGURED)
+                return None
             self._control(rows, seq, recv_ns, conn, Control.ERROR, size=number)
             return None
         result = message.get("result")
@@ -177,12 +181,15 @@ class KrakenDecoder(StreamDecoder):
             return "expected the pairs of the instrument channel, was otherwise"
         told = set()
         for pair in pairs:
-            symbol = pair.get("symbol") if isinstance(pair, dict) else None
-            scales = (pair.get("price_precision"), pair.get("qty_precision")) if isinstance(pair, dict) else ()
-            if not isinstance(symbol, str) or not all(type(s) is int and 0 <= s <= _MAX_PRECISION for s in scales):
+            if not isinstance(pair, dict):
+                return "expected a list of pairs, was otherwise"
+            symbol, price, qty = pair.get("symbol"), pair.get("price_precision"), pair.get("qty_precision")
+            if not (isinstance(symbol, str) and type(price) is int and type(qty) is int):
                 return "expected symbol, price_precision and qty_precision of every pair, was otherwise"
+            if not (0 <= price <= _MAX_PRECISION and 0 <= qty <= _MAX_PRECISION):
+                return f"expected precisions of 0 to {_MAX_PRECISION}, was {price} and {qty}"
             if len(self._precision) < _MAX_PAIRS or symbol in self._precision:
-                self._precision[symbol] = scales[0] | scales[1] << 8
+                self._precision[symbol] = price | qty << 8
                 told.add(symbol)
         for row, (owner, key) in list(self._serving.items()):
             channel = self.tables.channels[row]
