@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from data_controller.exchanges.coinbase.settings import CoinbaseSettings
 from data_controller.market.tables import Channel
 
 DIALECT = CoinbaseDialect()
-FILES = {name: Path(name) for name in ("api_key_file", "api_secret_file", "api_passphrase_file")}
+FILES: dict[str, Any] = {name: Path(name) for name in ("api_key_file", "api_secret_file", "api_passphrase_file")}
 KEY = keys.Key("the key", base64.b64encode(b"the secret").decode(), 'pass "phrase"')
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from data_controller.exchanges.kraken.settings import KrakenSettings
 from data_controller.market.tables import Channel
 
 DIALECT = KrakenDialect()
-FILES = {"api_key_file": Path("key"), "api_secret_file": Path("secret")}
+FILES: dict[str, Any] = {"api_key_file": Path("key"), "api_secret_file": Path("secret")}
 SECRET = "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg=="
 
 

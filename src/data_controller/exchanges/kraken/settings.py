@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from data_controller.exchanges.kraken.decoder import _SYMBOL
 from data_controller.exchanges.streaming.settings import StreamingSettings
 from data_controller.settings import hot, restart
 
+_NAME = re.compile(r"[A-Za-z0-9.]{1,20}/[A-Za-z0-9.]{1,20}")
 INTERVALS_MIN = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """Widths of candles, minutes."""
 
@@ -41,7 +42,7 @@ class KrakenSettings(StreamingSettings):
     @classmethod
     def _symbols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if not _SYMBOL.fullmatch(name):
+            if not _NAME.fullmatch(name):
                 raise ValueError(f"expected names as BTC/USD, was {name!r}")
         if len({symbol_of(name) for name in names}) < len(names):
             raise ValueError("expected each instrument once, was twice")
