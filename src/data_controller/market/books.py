@@ -345,7 +345,7 @@ def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: An
 
 @kernel
 def reduce_order(book: Any, levels: Any, index: Any, row: Any) -> Any:
-    """Take a REDUCE row's size off its order: 1 done, 0 there is no such order, -1 it holds less, or too many digits."""
+    """Take a REDUCE row's size off its order: 1 done, 0 there is no such order, -1 it holds less or too many digits."""
     cell = cell_at(index, book.index0 + find_cell(index, book.index0, book.index_mask, row.ref))
     side = cell.side
     if side == 0:

@@ -104,7 +104,7 @@ def register(crc: Any, p: Any, end: Any) -> Any:
 def _write_entry(p: Any, level: Any, rule: Any, ask: Any) -> Any:
     """The text of one entry at address `p`, by the venue's rule; returns the address behind it."""
     flags = np.int64(level.flags)
-    if rule == _KRAKEN or rule == _KRAKEN_ORDERS:
+    if rule in (_KRAKEN, _KRAKEN_ORDERS):
         p = write_number(p, level.price_digits, np.int64(0), np.int64(0))
         return write_number(p, level.size_digits, np.int64(0), np.int64(0))
     orders = rule == _ORDERS

@@ -2,7 +2,8 @@
 
 A book's levels lie side by side in one pool: bids at `levels[bid0 + i]`, asks at `levels[ask0 + i]`, best first.
 In an L3 book an entry is an order, and entries of equal price stand in the venue's order (id ascending on
-Bitfinex, by arrival where the book is `queued`), so a reader that wants price levels merges neighbours of equal `price`.
+Bitfinex, by arrival where the book is `queued`), so a reader that wants price levels merges neighbours of equal
+`price`.
 """
 
 from __future__ import annotations

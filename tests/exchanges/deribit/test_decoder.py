@@ -141,9 +141,20 @@ def test_trades_tickers_and_candles_are_read() -> None:
     assert [(int(r["ref"]), int(r["price"]), int(r["side"])) for r in trades] == [(30289442, 8950, -1)]
     assert [int(r["price"]) for r in rows if r["kind"] == Kind.MARK] == [3644651]
     assert [int(r["price"]) for r in rows if r["kind"] == Kind.FUNDING] == [0]
-    assert session.decoder.side_rows["ticker"][0]["high"] == 36824.5
+    assert [(int(r["price"]), int(r["size"]), int(r["side"])) for r in rows if r["kind"] == Kind.QUOTE] == [
+        (364425, 5000, 1),
+        (36443, 100, -1),
+    ]
     assert session.decoder.side_rows["candles"][0]["mts"] == 1573645080000
     assert session.tables.channels[-1] == Channel("deribit", "BTC-PERPETUAL", "candles", "1m")
+
+
+def test_a_side_without_orders_and_a_negative_funding_are_read() -> None:
+    session = Session(DeribitDecoder)
+    body = {**TICKER["params"]["data"], "best_bid_price": None, "best_ask_price": 0.0, "current_funding": -1.5e-7}
+    rows = session.feed(notice("ticker.BTC-PERPETUAL.100ms", body))
+    assert [Kind(r["kind"]) for r in rows[1:]] == [Kind.MARK, Kind.INDEX, Kind.FUNDING]
+    assert (int(rows[3]["price"]), int(rows[3]["price_scale"])) == (-15, 8)
 
 
 def test_answers_are_read() -> None:
@@ -186,7 +197,7 @@ def test_the_capture_has_no_gap() -> None:
     seen = session.replay(captured("cryptofeed_2021-04-05/DERIBIT-5dd9ce.0"))
     counters = session.decoder.counters
     assert seen["frame"] == counters["frames"] == 461
-    assert (counters["book_snapshots"], counters["book_updates"], counters["tickers"]) == (10, 177, 273)
+    assert (counters["book_snapshots"], counters["book_updates"], counters["quotes"]) == (10, 177, 273)
     assert counters["quarantined"] == counters["unknown_events"] == counters["sequence_gaps"] == 0
     assert session.proofs() == Counter({("PROVED", "CHAIN"): 10})
     assert session.total("gaps") == session.total("crossed") == session.total("unknown_deletes") == 0

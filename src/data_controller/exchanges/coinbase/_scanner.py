@@ -52,6 +52,7 @@ from data_controller.exchanges.streaming.state import (
 )
 from data_controller.exchanges.streaming.tape import (
     LIST,
+    NULL,
     TOO_MANY,
     decimal,
     integer,
@@ -138,7 +139,7 @@ def _read(
     product = text(tape, member(tape, 0, _PRODUCT))
     if kind == np.uint64(0) or product == np.uint64(0):
         return UNUSUAL
-    if kind == _UPDATE or kind == _SNAPSHOT:
+    if kind in (_UPDATE, _SNAPSHOT):
         at = find_stream(cells, c, mixed(LEVEL2, product))
         if cells[at].state == RETIRED:
             counters[C_RETIRED_CHANNEL] += 1
@@ -154,8 +155,8 @@ def _read(
             if cells[at].state == LIVE:
                 cells[at].heard_ns = now
         return stop
-    matched = kind == _MATCH or kind == _LAST_MATCH
-    if not (matched or kind == _RECEIVED or kind == _OPEN or kind == _DONE or kind == _CHANGE or kind == _ACTIVATE):
+    matched = kind in (_MATCH, _LAST_MATCH)
+    if not (matched or kind in (_RECEIVED, _OPEN, _DONE, _CHANGE, _ACTIVATE)):
         return UNUSUAL
     return _read_order(tape, kind, product, matched, rows, stop, seq, now, c, conns, cells, rings, counters)
 
@@ -283,7 +284,7 @@ def _follow(
     if not there or number <= 0:
         return REFUSED
     phase = cells[at].phase
-    chained = phase == CHAINED or phase == SPLICING
+    chained = phase in (CHAINED, SPLICING)
     if chained and number <= cells[at].last:
         counters[C_DUPLICATES if phase == CHAINED else C_STALE_UPDATES] += 1
         return start
@@ -308,7 +309,7 @@ def _follow(
 @kernel
 def _put_order(tape: Any, kind: Any, rows: Any, r: Any) -> Any:
     """What a message does to the L3 book: one row, or none."""
-    if kind == _RECEIVED or kind == _ACTIVATE:
+    if kind in (_RECEIVED, _ACTIVATE):
         return r
     if r >= len(rows):
         return NO_ROOM
@@ -331,7 +332,7 @@ def _put_order(tape: Any, kind: Any, rows: Any, r: Any) -> Any:
     size = member(tape, 0, _NEW_SIZE)
     if moved != 0:
         return _put_rest(tape, rows, r, _CHANGE_KIND, ref, moved, size, side)
-    if size == 0 or price == 0:
+    if size == 0 or price == 0 or tape[price].kind == NULL:
         return r  # a market order, which does not rest
     return _put_less(tape, rows, r, ref, price, size, side)
 

@@ -1,4 +1,4 @@
-"""The compiled half of the Deribit decoder: books linked by change ids, and trades."""
+"""The compiled half of the Deribit decoder: books linked by change ids, trades, best prices with mark and index."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 
 from data_controller.exchanges.rings import remember, seen
 from data_controller.exchanges.streaming.rows import (
+    ABSURD,
     NO_ROOM,
     REFUSED,
     UNUSUAL,
     put_level,
     put_levels,
+    put_numbers,
+    put_plain,
     put_reset,
     put_trade,
     stamp,
@@ -23,19 +26,24 @@ from data_controller.exchanges.streaming.state import (
     BOOK,
     C_BOOK_SNAPSHOTS,
     C_BOOK_UPDATES,
+    C_DERIVATIVES,
     C_FRAMES,
+    C_QUOTES,
     C_RETIRED_CHANNEL,
     C_TRADES,
     C_TRADES_REPEATED,
     CHAINED,
     LIVE,
     OTHER,
+    QUOTES,
     RETIRED,
     find_stream,
 )
 from data_controller.exchanges.streaming.tape import (
     LIST,
+    NULL,
     TOO_MANY,
+    decimal,
     integer,
     member,
     name,
@@ -45,6 +53,9 @@ from data_controller.exchanges.streaming.tape import (
 )
 from data_controller.kernels import brief_kernel, kernel
 from data_controller.market._words import address_of
+from data_controller.market.numbers import ABSURD as NUMBER_ABSURD
+from data_controller.market.numbers import EXPONENT, INEXACT
+from data_controller.market.rows import Flag, Kind
 
 CHANGES, WHOLE = 0, 1
 """Options of a book's cell: a snapshot and changes, or the whole book each time."""
@@ -56,6 +67,12 @@ _NUMBER, _PREVIOUS, _STAMP = name("change_id"), name("prev_change_id"), name("ti
 _BIDS, _ASKS = name("bids"), name("asks")
 _PRICE, _AMOUNT, _TRADE_NUMBER = name("price"), name("amount"), name("trade_seq")
 _DIRECTION, _BUY, _SELL = name("direction"), name("buy"), name("sell")
+_BEST_BID, _BEST_BID_SIZE = name("best_bid_price"), name("best_bid_amount")
+_BEST_ASK, _BEST_ASK_SIZE = name("best_ask_price"), name("best_ask_amount")
+_MARK, _INDEX, _FUNDING = name("mark_price"), name("index_price"), name("current_funding")
+_QUOTE_KIND, _MARK_KIND = int(Kind.QUOTE), int(Kind.MARK)
+_INDEX_KIND, _FUNDING_KIND = int(Kind.INDEX), int(Kind.FUNDING)
+_PRICE_EXPONENT, _INEXACT = int(Flag.PRICE_EXPONENT), int(Flag.INEXACT)
 _MS = 1_000_000
 
 
@@ -116,6 +133,8 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
         return REFUSED
     if cell.stream == BOOK:
         return _read_book(tape, body, rows, stop, seq, now, cells, at, counters)
+    if cell.stream == QUOTES:
+        return _read_ticker(tape, body, rows, stop, seq, now, cell, counters)
     return _read_trades(tape, body, rows, stop, seq, now, cell, rings, counters)
 
 
@@ -148,6 +167,63 @@ def _read_trades(
             r = behind
         at = np.int64(tape[at].after)
     return stamp(rows, stop, r, seq, now, cell.row, 0)
+
+
+@kernel
+def _put_best(tape: Any, rows: Any, r: Any, price: Any, size: Any, side: Any) -> Any:
+    """The QUOTE row of a side; none where it has no orders, which Deribit writes as null or 0."""
+    if tape[price].kind == NULL:
+        return r
+    there, digits, _, _, _ = decimal(tape, price)
+    if not there:
+        return REFUSED
+    if digits == 0:
+        return r
+    if r >= len(rows):
+        return NO_ROOM
+    bad = put_numbers(rows[r], tape, price, size)
+    if bad:
+        return bad
+    rows[r].kind = _QUOTE_KIND
+    rows[r].side = side
+    return r + 1
+
+
+@kernel
+def _put_price(tape: Any, rows: Any, r: Any, kind: Any, t: Any) -> Any:
+    """A MARK, INDEX or FUNDING row of number `t`; none where there is none."""
+    if t == 0 or tape[t].kind == NULL:
+        return r
+    if r >= len(rows):
+        return NO_ROOM
+    there, digits, scale, odd, negative = decimal(tape, t)
+    if not there:
+        return REFUSED
+    if odd & NUMBER_ABSURD:
+        return ABSURD
+    put_plain(rows, r, 0, 0, kind, 0, 0, -digits if negative else digits, 0)
+    rows[r].price_scale = scale
+    rows[r].flags = (_PRICE_EXPONENT if odd & EXPONENT else 0) | (_INEXACT if odd & INEXACT else 0)
+    return r + 1
+
+
+@kernel
+def _read_ticker(tape: Any, body: Any, rows: Any, stop: Any, seq: Any, now: Any, cell: Any, counters: Any) -> Any:
+    """Best prices; mark and index price and, of a perpetual, its funding rate."""
+    exch_ns = unit_ns(tape, member(tape, body, _STAMP), _MS)
+    bid, ask = member(tape, body, _BEST_BID), member(tape, body, _BEST_ASK)
+    if exch_ns == 0 or bid == 0 or ask == 0:
+        return REFUSED
+    r = _put_best(tape, rows, stop, bid, member(tape, body, _BEST_BID_SIZE), 1)
+    r = _put_best(tape, rows, r, ask, member(tape, body, _BEST_ASK_SIZE), -1) if r >= 0 else r
+    r = _put_price(tape, rows, r, _MARK_KIND, member(tape, body, _MARK)) if r >= 0 else r
+    r = _put_price(tape, rows, r, _INDEX_KIND, member(tape, body, _INDEX)) if r >= 0 else r
+    r = _put_price(tape, rows, r, _FUNDING_KIND, member(tape, body, _FUNDING)) if r >= 0 else r
+    if r < 0:
+        return r
+    counters[C_QUOTES] += 1
+    counters[C_DERIVATIVES] += 1
+    return stamp(rows, stop, r, seq, now, cell.row, exch_ns)
 
 
 @kernel

@@ -10,11 +10,10 @@ from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN, StreamDecoder
 from data_controller.exchanges.streaming.tape import name
-from data_controller.market.rows import Control, Kind, Promise
+from data_controller.market.rows import Control, Promise
 from data_controller.market.tables import Channel
 
 _NAME = re.compile(r"(book|trades|ticker|chart\.trades)\.([A-Za-z0-9_-]{2,40})((?:\.[A-Za-z0-9]{1,8}){1,3})")
-_MS = 1_000_000
 
 
 def channel_of(venue: str, stream: str) -> Channel | None:
@@ -34,7 +33,7 @@ def channel_of(venue: str, stream: str) -> Channel | None:
         return None
     if match[1] == "chart.trades":
         return Channel(venue, match[2], "candles", parts[0] if parts[0] == "1D" else f"{parts[0]}m")
-    return Channel(venue, match[2], "trades" if match[1] == "trades" else "ticker", "", parts[0])
+    return Channel(venue, match[2], "trades" if match[1] == "trades" else "quotes", "", parts[0])
 
 
 class DeribitDecoder(StreamDecoder):
@@ -57,9 +56,7 @@ class DeribitDecoder(StreamDecoder):
         row = int(cell["row"])
         try:
             body = params["data"]
-            if self.tables.channels[row].stream == "ticker":
-                self._ticker(body, seq, recv_ns, row, rows)
-            elif self.tables.channels[row].stream != "candles":
+            if self.tables.channels[row].stream != "candles":
                 return "expected a channel's name in the protocol's own spelling, was otherwise"
             else:
                 values = {key: float(body[key]) for key in ("open", "close", "high", "low", "volume")}
@@ -67,27 +64,6 @@ class DeribitDecoder(StreamDecoder):
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             return f"expected a message of {stream}, was otherwise: {error!r}"
         return None
-
-    def _ticker(self, body: dict[str, Any], seq: int, recv_ns: int, row: int, rows: Rows) -> None:
-        """A row of the ticker table; mark and index price and, of a perpetual, its funding rate."""
-        stats = body["stats"]
-        values = {
-            "bid": body["best_bid_price"],
-            "bid_size": body["best_bid_amount"],
-            "ask": body["best_ask_price"],
-            "ask_size": body["best_ask_amount"],
-            "change": stats["price_change"],
-            "last": body["last_price"],
-            "volume": stats["volume"],
-            "high": stats["high"],
-            "low": stats["low"],
-        }
-        plain = {key: float(value or 0) for key, value in values.items()}
-        exch_ns = int(body["timestamp"]) * _MS
-        for kind, own in ((Kind.MARK, "mark_price"), (Kind.INDEX, "index_price"), (Kind.FUNDING, "current_funding")):
-            if body.get(own) is not None:
-                self._event(rows, seq, recv_ns, kind, row, price=body[own], exch_ns=exch_ns)
-        self._tell("ticker", state.C_TICKERS, seq, recv_ns, row, plain)
 
     def _join(self, conn: int, stream: str, seq: int, recv_ns: int, rows: Rows) -> bool:
         channel = channel_of(self.venue, stream)

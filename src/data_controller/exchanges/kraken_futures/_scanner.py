@@ -105,7 +105,7 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
     if feed == _HEARTBEAT:
         counters[C_HEARTBEATS] += 1
         return stop
-    whole = feed == _BOOK_SNAPSHOT or feed == _TRADE_SNAPSHOT
+    whole = feed in (_BOOK_SNAPSHOT, _TRADE_SNAPSHOT)
     if whole:
         feed = _BOOK if feed == _BOOK_SNAPSHOT else _TRADE
     at = find_stream(cells, c, mixed(feed, text(tape, member(tape, 0, _PRODUCT))))
