@@ -48,10 +48,8 @@ class BitgetDecoder(OkxDecoder):
     def _how(self, stream: str) -> int:
         return scanner.CHECKED if stream == "books" else scanner.WHOLE
 
-    def _other(
-        self, stream: str, row: int, data: list[Any], conn: int, seq: int, recv_ns: int, rows: Rows
-    ) -> str | None:
-        return super()._other("tickers" if stream == "ticker" else stream, row, data, conn, seq, recv_ns, rows)
+    def _other(self, stream: str, row: int, data: list[Any], seq: int, recv_ns: int, rows: Rows) -> str | None:
+        return super()._other("tickers" if stream == "ticker" else stream, row, data, seq, recv_ns, rows)
 
     def _ticker(self, stream: str, row: int, entry: Any, seq: int, recv_ns: int, rows: Rows) -> None:
         values = {key: float(entry.get(own) or 0) for key, own in _TICKER.items()}

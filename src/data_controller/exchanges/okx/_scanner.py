@@ -159,7 +159,7 @@ def _read(
     verb = text(tape, member(tape, 0, _ACTION))
     if verb != _NOTHING and verb != _A_SNAPSHOT and verb != _A_PARTIAL and verb != _AN_UPDATE:
         return REFUSED
-    snapshot = verb == _A_SNAPSHOT or verb == _A_PARTIAL
+    snapshot = verb in (_A_SNAPSHOT, _A_PARTIAL)
     alone = entry < end and np.int64(tape[entry].after) == end
     r = stop
     while entry < end:

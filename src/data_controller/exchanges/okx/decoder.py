@@ -12,7 +12,7 @@ import numpy as np
 from data_controller.exchanges.okx import _scanner as scanner
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.exchanges.streaming import scanning, state
-from data_controller.exchanges.streaming.decoder import AGAIN
+from data_controller.exchanges.streaming.decoder import AGAIN, MAX_CHANNELS
 from data_controller.exchanges.streaming.splice import Snapshot, SplicedDecoder, read_levels
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.layout import ChecksumRule
@@ -97,7 +97,7 @@ class OkxDecoder(SplicedDecoder):
         if cell["stream"] != state.OTHER:
             return "expected levels, best prices or trades of this stream, was otherwise"
         cell["heard_ns"] = recv_ns
-        return self._other(stream, int(cell["row"]), data, conn, seq, recv_ns, rows)
+        return self._other(stream, int(cell["row"]), data, seq, recv_ns, rows)
 
     def channel_of(self, stream: str, symbol: str) -> Channel | None:
         """The channel of a stream as OKX names it (`books`, `BTC-USDT`), None where it is none of ours."""
@@ -176,9 +176,7 @@ class OkxDecoder(SplicedDecoder):
                 self._control(rows, seq, recv_ns, conn, Control.ERROR, channel=row, price=int(code), size=number)
         return None
 
-    def _other(
-        self, stream: str, row: int, data: list[Any], conn: int, seq: int, recv_ns: int, rows: Rows
-    ) -> str | None:
+    def _other(self, stream: str, row: int, data: list[Any], seq: int, recv_ns: int, rows: Rows) -> str | None:
         """Tickers, candles, mark and index prices, funding rates, liquidations."""
         if len(data) > MOST_ENTRIES:
             return f"expected at most {MOST_ENTRIES} entries, was {len(data)}"
@@ -188,7 +186,7 @@ class OkxDecoder(SplicedDecoder):
         elif stream.startswith("candle"):
             read = self._candle
         elif stream == "liquidation-orders":
-            return self._liquidations(data, conn, seq, recv_ns, rows)
+            return self._liquidations(data, seq, recv_ns, rows)
         first = rows.stop
         try:
             for entry in data:
@@ -220,16 +218,14 @@ class OkxDecoder(SplicedDecoder):
             self._event(rows, seq, recv_ns, Kind.FUNDING, row, price=entry["fundingRate"], ref=due_ns, exch_ns=exch_ns)
         self._counts[state.C_DERIVATIVES] += 1
 
-    def _liquidations(self, data: list[Any], conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
+    def _liquidations(self, data: list[Any], seq: int, recv_ns: int, rows: Rows) -> str | None:
         """Those of instruments that the tables know: the stream tells of every one of its type."""
-        if len(data) > MOST_NEW:
-            return f"expected at most {MOST_NEW} entries, was {len(data)}"
         told: list[tuple[int, str, str, int, int]] = []
         first = -1
         try:
             for entry in data:
                 symbol = str(entry["instId"])
-                row = self._liquidated(symbol, conn, seq, recv_ns, rows)
+                row = self._liquidated(symbol)
                 for order in entry["details"] if row >= 0 else ():
                     side = {"buy": 1, "sell": -1}[order["side"]]
                     told.append((row, str(order["bkPx"]), str(order["sz"]), side, ns_of(order["ts"])))
@@ -247,19 +243,15 @@ class OkxDecoder(SplicedDecoder):
         self._counts[state.C_LIQUIDATIONS] += len(told)
         return None
 
-    def _liquidated(self, symbol: str, conn: int, seq: int, recv_ns: int, rows: Rows) -> int:
-        """The row of the channel that liquidations of `symbol` go to, -1 where the instrument was not asked for."""
+    def _liquidated(self, symbol: str) -> int:
+        """The row of the channel that liquidations of `symbol` go to, -1 where the instrument was not asked for.
+
+        It has no SUBSCRIBED row of its own: what was subscribed is the stream of its type.
+        """
+        known = any(one.symbol == symbol and one.venue == self.venue for one in self.tables.instruments)
         channel = Channel(self.venue, symbol, "liquidations")
-        if not any(known.symbol == symbol and known.venue == self.venue for known in self.tables.instruments):
+        if not known or (len(self.tables.channels) >= MAX_CHANNELS and channel not in self.tables.channels):
             return -1
-        key = state.key_of("liquidation-orders", symbol)
-        cell = self._cell(conn, key)
-        if cell is None:
-            if not self._meet(conn, key, channel, seq, recv_ns, rows):
-                return -1
-            cell = self._cell(conn, key)
-        if cell is not None:
-            cell["heard_ns"] = recv_ns
         return self.tables.channel(channel)
 
     # the splice

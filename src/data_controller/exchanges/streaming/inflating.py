@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ MAX_FRAMES = 64
 _FRAME = 4  # records.Kind.FRAME, which this room may not import
 
 
-class _Inflated(NamedTuple):
+@dataclass(slots=True)
+class _Inflated:
     first_seq: int
     recv_ns: NDArray[np.int64]
     kind: NDArray[np.uint8]

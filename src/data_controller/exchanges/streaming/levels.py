@@ -9,6 +9,7 @@ import numpy as np
 from data_controller.exchanges.streaming.rows import NO_ROOM, REFUSED, put_level, put_numbers
 from data_controller.exchanges.streaming.tape import LIST, NUMBER, STRING, hash_of, integer
 from data_controller.kernels import kernel
+from data_controller.market._words import load_byte
 from data_controller.market.rows import Flag, Kind
 
 OLD_NS = 5_000_000_000
@@ -104,3 +105,18 @@ def number_parts(rows: Any, first: Any, r: Any) -> Any:
     for k in range(first, r):
         rows[k].part = k - first
     return r
+
+
+@kernel
+def long_ns(tape: Any, t: Any) -> Any:
+    """Time `t`, 19 digits that count ns since 1970; 0 where it is none."""
+    token = tape[t]
+    if t <= 0 or (token.kind != STRING and token.kind != NUMBER) or token.stop - token.start != 19:
+        return np.int64(0)
+    value = np.int64(0)
+    for k in range(19):
+        digit = np.int64(load_byte(token.start + k)) - 48
+        if digit < 0 or digit > 9 or (k == 0 and digit > 8):
+            return np.int64(0)
+        value = value * 10 + digit
+    return value

@@ -111,8 +111,7 @@ class SplicedDecoder(StreamDecoder):
         self._write(rows, snapshot.rows, seq, recv_ns, row, 0)
         part = len(snapshot.rows)
         for held in fitting:
-            self._write(rows, held.rows, seq, recv_ns, row, part)
-            part += len(held.rows)
+            part += self._write_held(rows, held, snapshot.last, seq, recv_ns, row, part)
         cell["phase"] = state.CHAINED if fitting else state.SPLICING
         cell["last"] = fitting[-1].last if fitting else snapshot.last
         self._held.pop(row, None)
@@ -122,6 +121,11 @@ class SplicedDecoder(StreamDecoder):
     def _follows(self, before: Held, behind: Held) -> bool:
         """Whether two changes that waited are neighbours."""
         return behind.prev == before.last if behind.prev else behind.first == before.last + 1
+
+    def _write_held(self, rows: Rows, held: Held, last: int, seq: int, recv_ns: int, row: int, part: int) -> int:
+        """Write a change that waited behind the snapshot at `last`; returns how many rows it has."""
+        self._write(rows, held.rows, seq, recv_ns, row, part)
+        return len(held.rows)
 
     def _write(self, rows: Rows, message: NDArray[np.void], seq: int, recv_ns: int, row: int, part: int) -> None:
         own = rows.array[rows.stop : rows.stop + len(message)]
