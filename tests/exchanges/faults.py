@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ def endure(
     top: int = 0,
     rate: float = 0.03,
     flips: bool = False,
+    mend: Callable[[int], Any] = lambda k: None,
 ) -> int:
     """Feed `messages` whole to `true` and with faults to `own`: lost, told twice, swapped, cut, spoilt.
 
     Spoilt is a byte that no JSON has, or with `flips` a flipped bit, which a checksum alone may find.
     After each, the books that it touched and that say PROVED must be the true ones (their first `top` levels a side;
-    0: all of them). Returns how many were compared.
+    0: all of them); then `mend` may repair `own`. Returns how many were compared.
     """
     rng = random.Random(seed)
     frames = [text(message) for message in messages]
@@ -53,6 +54,7 @@ def endure(
             rows = own.feed(frame)
         for channel in {int(row["channel"]) for row in rows}:
             compared += same(true, own, channel, top)
+        mend(k)
         k += 1
     return compared
 

