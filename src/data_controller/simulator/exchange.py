@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ FRAMES_PER_EVENT = (
 """Frames a second of an instrument -> frames that a market event makes on average, with a P0 book of 25, checksums
 and trades; measured. The slower the events, the further the price moves between two of them."""
 
+STEP_NS = 50_000_000
+"""How often further venues look at the market."""
+
 _PRECISIONS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P4": 4, "R0": layout.RAW}
 _TIME_FRAMES_MIN = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
 
@@ -37,6 +40,13 @@ class Frame(NamedTuple):
     chan_id: int  # 0 where it belongs to none
     seq: int  # 0 where unnumbered
     ns: int
+
+
+class Stepped(Protocol):
+    """Who is told of every STEP_NS of the market's time."""
+
+    def step(self, now_ns: int) -> None:
+        """The market stands at `now_ns`, a multiple of STEP_NS."""
 
 
 class TrueBook(NamedTuple):
@@ -100,6 +110,8 @@ class Exchange:
         self.seed = seed
         self.strength, self.horizon_s = strength, horizon_s
         self.maintenance = False
+        self.venues: list[Stepped] = []  # further readings of this market, each told of every STEP_NS
+        self.start_ns = start_ns
         self._row_of = {symbol: i for i, symbol in enumerate(self.symbols)}
         self._queues: dict[int, list[Frame]] = {}
         self._keys: dict[int, tuple[str, int]] = {}  # candle channels: key, minutes a candle
@@ -145,6 +157,11 @@ class Exchange:
         return int(self._state.clock[0]["now_ns"])
 
     @property
+    def state(self) -> layout.State:
+        """The market's arrays; those who read them do so between two calls, as channels make them grow."""
+        return self._state
+
+    @property
     def events(self) -> int:
         """Market events so far."""
         return int(self._state.clock[0]["events"])
@@ -161,9 +178,14 @@ class Exchange:
             stop = to_ns
             if self._slow_text:
                 stop = min(to_ns, (self.now_ns // SECOND + 1) * SECOND)
+            if self.venues:
+                stop = min(stop, (self.now_ns // STEP_NS + 1) * STEP_NS)
             self._run(stop)
             if self._slow_text and stop % SECOND == 0:
                 self._send_slow_texts()
+            if self.venues and stop % STEP_NS == 0:
+                for venue in self.venues:
+                    venue.step(stop)
         self._drain()
 
     def advance_raw(self, to_ns: int) -> tuple[NDArray[np.void], NDArray[np.uint8]]:
@@ -340,6 +362,11 @@ class Exchange:
     def put(self, conn: int, data: bytes) -> None:
         """Line up an event frame made outside, behind what waits."""
         self._queues[conn].append(Frame(data, layout.EVENT, 0, 0, self.now_ns))
+
+    def line_up(self, conn: int, *frames: Frame) -> None:
+        """Line up frames made outside, behind what waits; nothing where the connection has ended."""
+        if conn in self._queues:
+            self._queues[conn].extend(frames)
 
     def connections(self) -> list[int]:
         """Numbers of the open connections."""

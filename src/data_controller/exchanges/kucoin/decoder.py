@@ -129,13 +129,11 @@ class KucoinDecoder(SplicedDecoder):
             return None
         return read_levels(body, last=_SEQUENCE, bids=_BIDS, asks=_ASKS, inside=_DATA, exch_ns=answer.data.time * _MS)
 
-    def _splice(self, cell: np.void, snapshot: Snapshot, seq: int, recv_ns: int, rows: Rows) -> bool:
+    def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
         if cell["phase"] == state.CHAINED and snapshot.last < cell["last"]:
-            return False  # changes behind it are in the book already, and are not sent again
-        return super()._splice(cell, snapshot, seq, recv_ns, rows)
-
-    def _write_held(self, rows: Rows, held: Held, last: int, seq: int, recv_ns: int, row: int, part: int) -> int:
-        return super()._write_held(rows, held._replace(rows=_behind(held, last)), last, seq, recv_ns, row, part)
+            return None  # changes behind it are in the book already, and are not sent again
+        fitting = super()._fitting(cell, snapshot)
+        return None if fitting is None else [held._replace(rows=_behind(held, snapshot.last)) for held in fitting]
 
     def _joins(self, last: int, first: int, until: int, prev: int) -> int:
         if until <= last:

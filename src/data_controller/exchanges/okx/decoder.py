@@ -13,7 +13,7 @@ from data_controller.exchanges.okx import _scanner as scanner
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.exchanges.streaming import scanning, state
 from data_controller.exchanges.streaming.decoder import AGAIN, MAX_CHANNELS
-from data_controller.exchanges.streaming.splice import Snapshot, SplicedDecoder, read_levels
+from data_controller.exchanges.streaming.splice import Held, Snapshot, SplicedDecoder, read_levels
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.layout import ChecksumRule
 from data_controller.market.rows import Control, Kind, Promise
@@ -277,12 +277,12 @@ class OkxDecoder(SplicedDecoder):
             return None
         return read_levels(bytes(answer.data[0]), last=_SEQ, bids=_BIDS, asks=_ASKS)
 
-    def _splice(self, cell: np.void, snapshot: Snapshot, seq: int, recv_ns: int, rows: Rows) -> bool:
+    def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
         if cell["option"] != scanner.SEQUENCED:
-            return False
+            return None
         if cell["phase"] == state.CHAINED and snapshot.last < cell["last"]:
-            return False  # changes behind it are in the book already, and are not sent again
-        return super()._splice(cell, snapshot, seq, recv_ns, rows)
+            return None  # changes behind it are in the book already, and are not sent again
+        return super()._fitting(cell, snapshot)
 
     def _joins(self, last: int, first: int, until: int, prev: int) -> int:
         if until <= last:
