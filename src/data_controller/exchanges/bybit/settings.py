@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
+from data_controller.exchanges.bybit.dialect import venue_symbol
 from data_controller.exchanges.bybit.widths import INTERVALS
 from data_controller.exchanges.streaming.settings import StreamingSettings
 from data_controller.settings import hot, restart
@@ -32,7 +33,7 @@ class BybitSettings(StreamingSettings):
         for symbol in symbols:
             if not cls.symbol_form.fullmatch(symbol):
                 raise ValueError(f"expected instruments such as {cls.symbol_example}, was {symbol!r}")
-        if len(set(symbols)) != len(symbols):
+        if len({venue_symbol(symbol) for symbol in symbols}) != len(symbols):
             raise ValueError("expected each instrument once")
         return symbols
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from data_controller.exchanges.okx.dialect import venue_symbol
 from data_controller.exchanges.streaming.settings import StreamingSettings
 from data_controller.settings import hot, restart
 
@@ -42,7 +43,7 @@ class OkxSettings(StreamingSettings):
         for symbol in symbols:
             if not _SYMBOL.fullmatch(symbol):
                 raise ValueError(f"expected instruments such as BTC/USDT, BTC/USDT:USDT or BTC-USDT, was {symbol!r}")
-        if len(set(symbols)) != len(symbols):
+        if len({venue_symbol(symbol) for symbol in symbols}) != len(symbols):
             raise ValueError("expected each instrument once")
         return symbols
 
