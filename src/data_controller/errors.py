@@ -3,6 +3,10 @@
     DataControllerError
     ├── ConfigError          a config file or value is wrong; nothing was applied
     ├── ProtocolError        an exchange said something outside its own protocol
+    ├── RestError            a venue's REST interface gave no usable answer
+    │   ├── RestUnavailable  the network or the venue failed: the same request may succeed later
+    │   ├── RestLimited      too many requests: it may succeed after a while, `retry_after_s`
+    │   └── RestRefused      the request, the certificate or the answer is wrong: asking again changes nothing
     ├── JournalError         a journal cannot be written or read
     │   ├── JournalFull      the disk or its budget is exhausted
     │   └── JournalCorrupt   bytes on disk are not what was written
@@ -27,6 +31,31 @@ class ConfigError(DataControllerError):
 
 class ProtocolError(DataControllerError):
     """An exchange said something outside its own protocol."""
+
+
+class RestError(DataControllerError):
+    """A venue's REST interface gave no usable answer; `status` is HTTP's, 0 where none came, `body` what it said."""
+
+    def __init__(self, text: str, status: int = 0, body: bytes = b"") -> None:
+        super().__init__(text)
+        self.status = status
+        self.body = body
+
+
+class RestUnavailable(RestError):  # noqa: N818 - the state is the name
+    """The network or the venue failed: the same request may succeed later."""
+
+
+class RestLimited(RestError):  # noqa: N818
+    """The venue takes no more requests for `retry_after_s` seconds."""
+
+    def __init__(self, text: str, status: int = 0, body: bytes = b"", retry_after_s: float = 0.0) -> None:
+        super().__init__(text, status, body)
+        self.retry_after_s = retry_after_s
+
+
+class RestRefused(RestError):  # noqa: N818
+    """The request, the certificate or the answer is wrong: asking again changes nothing."""
 
 
 class JournalError(DataControllerError):
@@ -67,4 +96,5 @@ class SimulatorError(DataControllerError):
 
 def is_retryable(error: BaseException) -> bool:
     """True where trying the same thing again may succeed: the network and the moment, never the input."""
-    return isinstance(error, (ConnectionError, TimeoutError, InterruptedError, BlockingIOError))
+    moments = (ConnectionError, TimeoutError, InterruptedError, BlockingIOError, RestUnavailable, RestLimited)
+    return isinstance(error, moments)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from data_controller.actions import Action, Alert, Latch, Open, Predict, Reconnect, Send, Submit, Tell
+from data_controller.actions import Action, Alert, Fetch, Latch, Open, Predict, Reconnect, Send, Submit, Tell
 from data_controller.engine.clock import Clock
 from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes, Steps
@@ -32,6 +32,7 @@ class Network(Protocol):
     def open(self, action: Open) -> None: ...
     def send(self, action: Send) -> object: ...
     def reconnect(self, action: Reconnect) -> None: ...
+    def fetch(self, action: Fetch) -> object: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -47,6 +48,9 @@ class Silent:
 
     def reconnect(self, action: Reconnect) -> None:
         """Nothing is reopened."""
+
+    def fetch(self, action: Fetch) -> None:
+        """Nothing is fetched."""
 
     def pause(self) -> None:
         """Nothing is read."""
@@ -284,6 +288,8 @@ class Core:
                 self.network.open(action)
             case Reconnect():
                 self.network.reconnect(action)
+            case Fetch():
+                self.network.fetch(action)
             case Latch():
                 self._latch(action)
             case Alert():

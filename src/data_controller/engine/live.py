@@ -17,7 +17,7 @@ import msgspec
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
-from data_controller.config import Config, check_reload, load
+from data_controller.config import Config, check_reload, load, with_instrument
 from data_controller.control import Request, StateLock, default_who
 from data_controller.engine.clock import Clock
 from data_controller.engine.control_server import ControlServer
@@ -27,6 +27,7 @@ from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.models import Models
 from data_controller.engine.monitor_keeper import MonitorKeeper
+from data_controller.engine.network import LiveNetwork
 from data_controller.engine.prehistory import Chunk, PreHistory
 from data_controller.engine.provenance import code_version, environment_hash
 from data_controller.engine.publisher import Publisher
@@ -37,6 +38,9 @@ from data_controller.engine.tables_out import TablesOut
 from data_controller.engine.vitals import JournalLag, Vitals
 from data_controller.engine.warm_up import ensure_compiled, warm_up
 from data_controller.errors import ConfigError, ControlError, DataControllerError, JournalError
+from data_controller.exchanges.rest_limits import REST_LIMITS, UNKNOWN_VENUE
+from data_controller.ingest.rest import RestClient
+from data_controller.ingest.rest_shell import RestShell
 from data_controller.ingest.websocket import WebSocketShell
 from data_controller.journal.recorder import Recorder
 from data_controller.journal.recovery import recover
@@ -130,9 +134,10 @@ class LiveEngine:
         # A thread that writes tables may hold the interpreter this long while a frame waits; the default is 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._emit({"event": "compiling"})
-        await asyncio.to_thread(ensure_compiled)
+        venues = [name for name, settings in config.exchanges if settings is not None]
+        await asyncio.to_thread(ensure_compiled, venues)
         self._models.bundle_of(config)
-        warm_up()
+        warm_up(venues)
         self._code = await asyncio.to_thread(code_version)
         journal_dir = self.state_dir / "journal"
         recovered = recover(journal_dir)
@@ -185,6 +190,10 @@ class LiveEngine:
         )
         self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
         stack.push_async_callback(self.shell.close)
+        client = RestClient(REST_LIMITS, UNKNOWN_VENUE, config.ingest.rest)
+        self.rest = RestShell(self.core, self._clock.now_ns, self._on_alert, client, self.shell.life_of)
+        stack.push_async_callback(self.rest.close)
+        self.network = LiveNetwork(self.shell, self.rest)
         self.server = ControlServer(self.state_dir, self._answer, lock=lock)
         stack.push_async_callback(self.server.stop)
         self.publisher = Publisher(self.feed, self.server, self.latch, loop.call_soon, self._on_error)
@@ -209,6 +218,8 @@ class LiveEngine:
                 "loop_stalls": self.vitals.stalls,
                 "feeds_dropped": self.server.dropped,
                 "reconnects": self.shell.reconnects(),
+                "rest_fetched": self.rest.counters["fetched"],
+                "rest_failed": self.rest.counters["failed"],
                 "table_rows_dropped": self.tables.dropped(),
                 "predictions_failed": self.core.predictions_failed,
             }
@@ -238,9 +249,9 @@ class LiveEngine:
         if latch.active:
             self._on_alert(Alert("critical", "kill_switch", f"starts latched, by {latch.who}: {latch.reason}"))
         if self._first:
-            self._past = PreHistory(self.core, self.shell)
+            self._past = PreHistory(self.core, self.network)
         else:
-            self.core.network = self.shell
+            self.core.network = self.network
         self.core.step()
 
     async def _run(self) -> None:
@@ -393,13 +404,18 @@ class LiveEngine:
                 return {"stopping": True}
             case "reload":
                 return await self.reload(request.who)
+            case "subscribe" | "unsubscribe":
+                exchange, instrument = (str(request.body.get(key) or "") for key in ("exchange", "instrument"))
+                return await self.collect(exchange, instrument, request.what == "subscribe", request.who)
             case "kill":
                 return self._kill(str(request.body.get("reason") or "killed"), request.who)
             case "resume":
                 self.latch.clear(str(request.body.get("reason") or ""), request.who)
                 self._follow_latch()
                 return {"latched": False}
-        raise ControlError(f"expected status, reload, stop, kill or resume, was {request.what!r}")
+        raise ControlError(
+            f"expected status, reload, subscribe, unsubscribe, stop, kill or resume, was {request.what!r}"
+        )
 
     def _kill(self, reason: str, who: str) -> dict[str, Any]:
         self.core.perform(LatchAction(reason, who))
@@ -413,21 +429,35 @@ class LiveEngine:
                 raise ConfigError(
                     "expected an engine started with a config file, was started without one: nothing to reload"
                 )
-            new = await asyncio.to_thread(load, self.config_path)
-            fixed = check_reload(self.config, new)
-            if fixed:
-                text = ", ".join(f"`{key}`" for key in fixed)
-                raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
-            self.recorder.configure(new.journal)
-            self.shell.settings = new.ingest
-            self.monitor.reload(new)
-            self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
-            if self.core.live:
-                self.core.spin_ns = new.engine.spin_us * 1000
-            self.config = new
-            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
-            self.core.command(Command(who=who, what="reload", body=new.effective()))
-            return {"reloaded": True, "config": new.hash}
+            return self._swap(await asyncio.to_thread(load, self.config_path), who)
+
+    async def collect(self, exchange: str, instrument: str, wanted: bool, who: str) -> dict[str, Any]:
+        """Reload with `instrument` of `exchange` added or taken out, or raise ConfigError and keep the old tree.
+
+        The config file stays as it is: its next reload, or the next start, says again what is wanted.
+        """
+        async with self._reloading:
+            config = self.config
+            new = await asyncio.to_thread(with_instrument, config, exchange, instrument, wanted=wanted)
+            swapped = self._swap(new, who)
+            return {**swapped, "kept": "until the next reload or start: write it into the config file to keep it"}
+
+    def _swap(self, new: Config, who: str) -> dict[str, Any]:
+        fixed = check_reload(self.config, new)
+        if fixed:
+            text = ", ".join(f"`{key}`" for key in fixed)
+            raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
+        self.recorder.configure(new.journal)
+        self.shell.settings = new.ingest
+        self.rest.client.settings = new.ingest.rest
+        self.monitor.reload(new)
+        self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+        if self.core.live:
+            self.core.spin_ns = new.engine.spin_us * 1000
+        self.config = new
+        self.feed.info = {**self.feed.info, "config": new.hash[:16]}
+        self.core.command(Command(who=who, what="reload", body=new.effective()))
+        return {"reloaded": True, "config": new.hash}
 
     def _reload_by_signal(self) -> None:
         async def reload() -> None:
@@ -478,6 +508,7 @@ class LiveEngine:
         core, pipeline = self.core, self.pipeline
         self.local_ports = self.shell.local_ports()
         core.network = Silent()  # whatever is asked for from here on is not meant
+        await self.rest.close()
         await self.shell.close()
         core.step()
         core.live = False

@@ -15,18 +15,37 @@ ENTRY_POINTS = "data_controller.exchanges"
 
 
 class Venue(NamedTuple):
-    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section."""
+    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section.
+
+    One that is import only (an old dialect, rows of a table) has a decoder and nothing else: it can be named to
+    `import --exchange` and is replayed and verified, but no config connects to it.
+    """
 
     decoder: type[Any]
-    subscriptions: type[Any]
-    settings: type[Section]
+    subscriptions: type[Any] | None = None
+    settings: type[Section] | None = None
 
 
-_OURS: dict[str, tuple[str, str, str]] = {
+_OURS: dict[str, tuple[str, ...]] = {
     "bitfinex": (
         "data_controller.exchanges.bitfinex.decoder:BitfinexDecoder",
         "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
         "data_controller.exchanges.bitfinex.settings:BitfinexSettings",
+    ),
+    "binance": (
+        "data_controller.exchanges.binance.decoder:BinanceDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceSettings",
+    ),
+    "binance_usdm": (
+        "data_controller.exchanges.binance.decoder:BinanceUsdmDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceUsdmSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceUsdmSettings",
+    ),
+    "binance_coinm": (
+        "data_controller.exchanges.binance.decoder:BinanceCoinmDecoder",
+        "data_controller.exchanges.binance.subscriptions:BinanceCoinmSubscriptions",
+        "data_controller.exchanges.binance.settings:BinanceCoinmSettings",
     ),
 }
 

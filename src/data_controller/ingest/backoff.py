@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
+import httpx
 import picows
 
 from data_controller.errors import is_retryable
@@ -38,9 +39,32 @@ def worth_retrying(error: BaseException) -> bool:
         # No response at all is a connection that broke off in the handshake.
         status = None if error.response is None else int(error.response.status)
         return status is None or status == 429 or status >= 500
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)):
         return False
+    # httpx hides what went wrong below it behind an error of its own.
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return False
+    if isinstance(error, httpx.TransportError):
+        return True
     if isinstance(error, (socket.gaierror, ssl.SSLError)):
         return True
     # The network's own errors beyond ConnectionError (no route, network down) are plain OSErrors.
     return is_retryable(error) or type(error) is OSError
+
+
+def full_jitter_s(rng: random.Random, attempt: int, first_s: float, max_s: float) -> float:
+    """Seconds to wait after failed attempt `attempt` (0 the first): anything up to first, 2 first, 4 first ... max.
+
+    The whole range is drawn from (M. Brooker, 2015): requests that failed together do not come back together.
+    """
+    return rng.uniform(0.0, min(max_s, first_s * 2.0 ** min(attempt, 32)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what it was raised from, nearest first; at most eight."""
+    at: BaseException | None = error
+    for _ in range(8):
+        if at is None:
+            return
+        yield at
+        at = at.__cause__ or at.__context__

@@ -1,14 +1,27 @@
-"""Config section of the ingest shell: bounds of messages, buffers, reconnects and connection rate."""
+"""Config section of the ingest shell: bounds of messages, buffers, reconnects, connection rate and REST requests."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from data_controller.settings import Section, hot, restart
 
 MIB = 1 << 20
+
+
+class RestSettings(Section):
+    """Bounds that hold for every REST request of every venue."""
+
+    timeout_s: float = hot(20.0, gt=0, le=600)  # one attempt: connection, request and whole answer together
+    attempts: int = hot(5, ge=1, le=20)
+    backoff_first_s: float = hot(0.5, gt=0, le=300)  # at most this before the second attempt, then doubling, jittered
+    backoff_max_s: float = hot(30.0, gt=0, le=3600)
+    retry_after_max_s: float = hot(120.0, gt=0, le=86400)  # a venue that asks for a longer pause is given up for now
+    max_body_bytes: int = hot(16 * MIB, ge=1024, le=256 * MIB)  # unpacked; a longer answer is cut off and refused
+    budget_share: float = restart(0.8, gt=0, le=1)  # of what a venue allows
+    max_waiting: int = hot(64, ge=1, le=4096)  # requests of one venue under way; more are refused at once
 
 
 class IngestSettings(Section):
@@ -24,6 +37,8 @@ class IngestSettings(Section):
     unreachable_after_s: float = hot(30.0, gt=0, le=3600)  # without a connection for longer: an alert
     connection_burst: int = restart(15, ge=1, le=1000)  # connections that may be opened at once
     connections_per_minute: int = restart(20, ge=2, le=1000)  # never more in any 60 s
+
+    rest: RestSettings = Field(default_factory=RestSettings, description="REST requests")
 
     @model_validator(mode="after")
     def _bucket(self) -> Self:

@@ -186,6 +186,11 @@ class WebSocketShell:
             "connections": {slot.conn: self._slot_stats(slot) for slot in self._slots.values()},
         }
 
+    def life_of(self, conn: int) -> int:
+        """Which socket of slot `conn` is open, counted from 1; 0 while none is."""
+        slot = self._slots.get(conn)
+        return slot.opens if slot is not None and slot.socket is not None else 0
+
     def reconnects(self) -> int:
         """How often a connection was opened again after a loss."""
         return sum(max(0, slot.opens - 1) for slot in self._slots.values())

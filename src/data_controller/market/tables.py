@@ -15,6 +15,7 @@ class Instrument(NamedTuple):
     symbol: str  # as the venue writes it: tBTCUSD
     base: str = ""
     quote: str = ""
+    name: str = ""  # as everybody writes it: BTC/USD, BTC/USDT:USDT; empty where nobody said
 
 
 class Channel(NamedTuple):

@@ -99,6 +99,8 @@ CATALOGUE: tuple[Entry, ...] = (
     _counter("decisions_refused_invalid", "Decisions refused for an invalid feature or an unproved book."),
     _counter("orders", "Order commands submitted."),
     _counter("fills", "Fills received."),
+    _counter("rest_fetched", "REST requests that were answered."),
+    _counter("rest_failed", "REST requests that failed for good, after their retries."),
     _counter("loop_stalls", "Turns of the loop that were later than its limit."),
     _counter("journal_bytes", "Bytes written to the journal."),
     _counter("journal_errors", "Writes to the journal that failed."),

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
+from data_controller.errors import ConfigError
+from data_controller.exchanges.naming import is_canonical, to_venue
 from data_controller.settings import Section, hot, restart
 
 MAX_CHANNELS = 25
@@ -47,7 +49,7 @@ class BitfinexSettings(Section):
     """What Bitfinex is asked for. The lists are hot: a reload subscribes and unsubscribes."""
 
     url: str = restart("wss://api-pub.bitfinex.com/ws/2", pattern=r"^wss?://")
-    instruments: tuple[str, ...] = hot(())
+    instruments: tuple[str, ...] = hot(())  # names (BTC/USD) or the venue's own symbols (tBTCUSD)
     books: tuple[BookSettings, ...] = hot((BookSettings(),))
     trades: bool = hot(True)
     tickers: bool = hot(True)
@@ -69,6 +71,10 @@ class BitfinexSettings(Section):
     @field_validator("instruments")
     @classmethod
     def _symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            symbols = tuple(to_venue("bitfinex", symbol) if is_canonical(symbol) else symbol for symbol in symbols)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         for symbol in symbols:
             if not _SYMBOL.fullmatch(symbol):
                 raise ValueError(f"expected symbols as Bitfinex writes them (tBTCUSD, tETH2X:ETH), was {symbol!r}")
