@@ -173,19 +173,20 @@ def _read(
     end = tape[data].after
     symbol = text(tape, member(tape, first if first < end else member(tape, 0, _FILTER), _SYMBOL))
     if symbol == np.uint64(0):
-        return REFUSED if first < end else stop
+        return UNUSUAL if first < end else stop
     at = find_stream(cells, c, mixed(table, symbol))
     if cells[at].state != LIVE or cells[at].stream == OTHER:
         return UNUSUAL
-    item = first
+    item, items = first, np.int64(0)
     while item < end:
         # The protocol lets a message speak of several symbols; none was ever seen to.
         if text(tape, member(tape, item, _SYMBOL)) != symbol:
             return REFUSED
         item = np.int64(tape[item].after)
+        items += 1
     cells[at].heard_ns = now
     if cells[at].stream == BOOK:
-        if 2 * (entries[0].price + end - first) > len(entries):
+        if 2 * (entries[0].price + items) > len(entries):
             return _FULL
         return _read_book(tape, data, action, rows, stop, seq, now, cells, at, counters, entries)
     if action != _PARTIAL and action != _INSERT:

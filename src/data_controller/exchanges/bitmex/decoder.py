@@ -57,7 +57,8 @@ class BitmexDecoder(StreamDecoder):
     def _unusual(self, status: int, batch: RecordBatch, i: int, rows: Rows) -> bool:
         if status != scanner.GROW:
             return super()._unusual(status, batch, i, rows)
-        frame_entries = (batch.offsets.item(i + 1) - batch.offsets.item(i)) // 8
+        # The least that a level takes is its symbol.
+        frame_entries = (batch.offsets.item(i + 1) - batch.offsets.item(i)) // len('{"symbol":"XX"}')
         size = 1 << (4 * (int(self._entries[0]["price"]) + frame_entries)).bit_length()
         entries = np.zeros(min(max(size, 1 << 12), MAX_ENTRIES), scanner.ENTRY)
         scanner.enter_entries(self._entries, self._cells, entries)
