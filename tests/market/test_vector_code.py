@@ -13,11 +13,11 @@ import pytest
 
 ASSEMBLY = """
 import numpy as np
-from data_controller.exchanges.bitfinex import _state as state
-rings = np.zeros((1, 2 + state.RING), np.int64)
-state.remember(rings, 0, 5)
-assert state.seen(rings, 0, 5) and not state.seen(rings, 0, 4)
-print("\\n".join(state.seen.inspect_asm().values()))
+from data_controller.exchanges.rings import RING, remember, seen
+rings = np.zeros((1, 2 + RING), np.int64)
+remember(rings, 0, 5)
+assert seen(rings, 0, 5) and not seen(rings, 0, 4)
+print("\\n".join(seen.inspect_asm().values()))
 """
 
 PACKED = {

@@ -37,7 +37,7 @@ def capacity_for(length: int) -> int:
 def _depth(channel: Channel) -> int:
     if channel.stream != "book":
         return 0
-    return 3 if channel.precision == "R0" else 2
+    return 3 if channel.precision == "R0" or channel.precision.endswith("T") else 2
 
 
 class Books:

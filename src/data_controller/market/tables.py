@@ -24,7 +24,9 @@ class Channel(NamedTuple):
     venue: str
     symbol: str
     stream: Stream
-    precision: str = ""  # book: P0..P4 aggregated, R0 raw orders; candles: 1m, 5m, ...
+    precision: str = (
+        ""  # book: P0..P4 aggregated, R0 raw orders, P0T..P4T rates by term, with ids; candles: 1m, 5m, ...
+    )
     frequency: str = ""  # book: F0 real time, F1 every 2 s
     length: int = 0  # book: entries a side
 

@@ -12,6 +12,7 @@ import pytest
 
 from data_controller.exchanges.bitfinex import _state as state
 from data_controller.exchanges.protocols import Rows
+from data_controller.exchanges.rings import RING
 from data_controller.market import core
 from data_controller.market.layout import BrokenBy, ChecksumRule, Proof, ProofBy
 from data_controller.market.rows import RULE_SHIFT, Flag, Kind, Promise
@@ -127,7 +128,7 @@ def test_trades_keep_their_own_time_and_their_update_is_dropped() -> None:
 def test_a_trade_id_is_remembered_for_4096_trades_and_across_connections() -> None:
     session = Session()
     session.feed(subscribed(9, "trades"))
-    trades = [[9, "te", [k, 1700000000000, 1, 1]] for k in range(1, state.RING + 2)]
+    trades = [[9, "te", [k, 1700000000000, 1, 1]] for k in range(1, RING + 2)]
     session.feed(*trades)
     assert session.feed([9, "tu", trades[1][2]]) == []
     assert kinds(session.feed([9, "tu", trades[0][2]])) == ["TRADE"]
@@ -414,7 +415,7 @@ def test_tickers_and_candles_go_to_tables_of_their_own() -> None:
 @pytest.mark.parametrize(
     "ack",
     [
-        subscribed(5, "trades", "fUSD"),
+        subscribed(5, "ticker", "fUSD"),
         subscribed(5, prec="P9"),
         subscribed(5, len="30"),
         subscribed(5, "status"),

@@ -24,6 +24,13 @@ ABSURD = -2
 NO_ROOM = -3
 """More rows than the buffer holds."""
 
+PERIOD_SHIFT = 16
+"""Where the days of a loan begin in a row's flags; in rows of levels by rate and period it is in `ref`, too."""
+PERIODS = 128
+"""Days of a loan are 2 to 120."""
+RATE_SCALE = 14
+"""Digits behind the point of the rate in the `ref` of a level by rate and period: rate * 10**14 * PERIODS + period."""
+
 MAX_MS = 9_000_000_000_000
 """Millisecond stamps from here on do not fit 64-bit nanoseconds."""
 
@@ -145,9 +152,32 @@ def read_tail(p: Any, end: Any, flags: Any) -> Any:
 
 
 @kernel
-def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
-    """One book entry behind its `[` into `row`: [price, count, amount] or, for `orders`, [id, price, amount]."""
+def _next_integer(p: Any, end: Any) -> Any:
+    """(address of the item behind the integer at `p`, the integer)."""
+    p, value = scan_integer(p, end)
+    return (next_item(p, end) if p >= 0 else np.int64(REFUSED)), value
+
+
+@kernel
+def _level_ref(price: Any, scale: Any, period: Any) -> Any:
+    """What a level by rate and period is known by, growing with the period; 0 where the rate is too long for it."""
+    if scale > RATE_SCALE or price < 0:
+        return np.int64(0)
+    for _ in range(RATE_SCALE - scale):
+        if price >= 10**15:
+            return np.int64(0)
+        price *= 10
+    return price * PERIODS + period if price < 10**16 else np.int64(0)
+
+
+@kernel
+def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any, funding: Any) -> Any:
+    """One book entry behind its `[` into `row`: [price, count, amount] or, for `orders`, [id, price, amount].
+
+    Of `funding` it is [rate, period, count, amount] or [id, period, rate, amount], and a positive amount is offered.
+    """
     ref = np.int64(0)
+    period = np.int64(0)
     if orders:
         p, ref = scan_integer(p, end)
         if p < 0:
@@ -155,6 +185,10 @@ def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
         p = next_item(p, end)
         if p < 0:
             return REFUSED
+        if funding:
+            p, period = _next_integer(p, end)
+            if p < 0:
+                return REFUSED
     p, price, price_scale, price_flags, price_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
@@ -162,6 +196,10 @@ def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
     if p < 0:
         return REFUSED
     if not orders:
+        if funding:
+            p, period = _next_integer(p, end)
+            if p < 0:
+                return REFUSED
         p, ref = scan_integer(p, end)
         if p < 0:
             return REFUSED
@@ -187,9 +225,16 @@ def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
         kind = _CANCEL if delete else (_ADD if snapshot else _CHANGE)
     else:
         delete = ref == 0
-        if zero_price or (delete and snapshot):
+        if (zero_price and not funding) or (delete and snapshot):
             return ABSURD
         kind = _SET
+        if funding:
+            # Levels of one rate differ by their period: an entry with an id of its own, as an order is.
+            kind = _CANCEL if delete else (_ADD if snapshot else _CHANGE)
+            ref = _level_ref(price, price_scale, period)
+            inexact = inexact or ref == 0
+    if funding and (period <= 0 or period >= PERIODS):
+        return ABSURD
     if delete:
         size = np.int64(0)
         size_scale = np.int64(0)
@@ -208,14 +253,14 @@ def read_entry(p: Any, end: Any, row: Any, orders: Any, snapshot: Any) -> Any:
     row.price_scale = price_scale
     row.size_scale = size_scale
     row.kind = kind
-    row.side = -1 if size_negative else 1
-    row.flags = flags
+    row.side = -1 if size_negative != funding else 1
+    row.flags = flags | period << PERIOD_SHIFT
     return p
 
 
 @kernel
-def read_trade(p: Any, end: Any, row: Any) -> Any:
-    """One trade behind its `[` into `row`: [id, mts, amount, price]."""
+def read_trade(p: Any, end: Any, row: Any, funding: Any) -> Any:
+    """One trade behind its `[` into `row`: [id, mts, amount, price], of `funding` [id, mts, amount, rate, period]."""
     p, ref = scan_integer(p, end)
     if p < 0:
         return REFUSED
@@ -237,13 +282,23 @@ def read_trade(p: Any, end: Any, row: Any) -> Any:
     p, price, price_scale, price_flags, price_negative = scan_number(p, end)
     if p < 0:
         return REFUSED
+    period = np.int64(0)
+    if funding:
+        p = next_item(p, end)
+        if p < 0:
+            return REFUSED
+        p, period = scan_integer(p, end)
+        if p < 0:
+            return REFUSED
+        if period <= 0 or period >= PERIODS:
+            return ABSURD
     p = close_list(p, end)
     if p < 0:
         return REFUSED
     odd = price_flags | size_flags
     if odd & NUMBER_ABSURD != 0 or ref <= 0 or mts <= 0 or mts >= MAX_MS or price_negative:
         return ABSURD
-    if odd & INEXACT == 0 and (price == 0 or size == 0):
+    if odd & INEXACT == 0 and ((price == 0 and not funding) or size == 0):
         return ABSURD
     flags = 0
     if price_flags & EXPONENT:
@@ -260,12 +315,12 @@ def read_trade(p: Any, end: Any, row: Any) -> Any:
     row.size_scale = size_scale
     row.kind = _TRADE
     row.side = -1 if size_negative else 1
-    row.flags = flags
+    row.flags = flags | period << PERIOD_SHIFT
     return p
 
 
 @kernel
-def read_list(p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any) -> Any:
+def read_list(p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any, funding: Any) -> Any:
     """A book's or trade channel's payload behind its `[`: (next, row behind the last one written).
 
     `stream` is 1 price book, 2 order book, 3 trades. A book's first list is its snapshot, a later one a bulk update.
@@ -282,7 +337,7 @@ def read_list(p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any) -> A
             return REFUSED, r
         if r >= len(rows):
             return NO_ROOM, r
-        return read_entry(p, end, rows[r], orders, False), r + 1
+        return read_entry(p, end, rows[r], orders, False, funding), r + 1
     while True:
         if r >= len(rows):
             return NO_ROOM, r
@@ -290,10 +345,10 @@ def read_list(p: Any, end: Any, rows: Any, r: Any, stream: Any, ready: Any) -> A
             return REFUSED, r
         p = skip_space(p + 1, end)
         if trades:
-            p = read_trade(p, end, rows[r])
+            p = read_trade(p, end, rows[r], funding)
             rows[r].flags |= _SNAPSHOT
         else:
-            p = read_entry(p, end, rows[r], orders, not ready)
+            p = read_entry(p, end, rows[r], orders, not ready, funding)
         if p < 0:
             return p, r
         r += 1

@@ -68,7 +68,7 @@ MAX_FRAME_BYTES = 1 << 20
 BULK_UPDATES = 536870912
 
 _FRAME = 4  # records.Kind.FRAME, which this room may not import
-_HB, _CS, _TE, _TU, _LIST, _OTHER = 1, 2, 3, 4, 5, 6
+_HB, _CS, _TE, _TU, _LIST, _OTHER, _FTE, _FTU = 1, 2, 3, 4, 5, 6, 7, 8
 _RESET = int(Kind.RESET)
 _CHECK = int(Kind.CHECK)
 _LAST = int(Flag.LAST)
@@ -84,7 +84,12 @@ def _pack(i: Any, stop: Any, status: Any) -> Any:
 
 @kernel
 def _tag(p: Any, end: Any) -> Any:
-    """Which of hb, cs, te, tu the string at `p` is."""
+    """Which of hb, cs, te, tu the string at `p` is; fte and ftu are the last two of a loan."""
+    if p + 4 < end and load_byte(p + 1) == 102 and load_byte(p + 2) == 116 and load_byte(p + 4) == 34:
+        if load_byte(p + 3) == 101:
+            return _FTE
+        if load_byte(p + 3) == 117:
+            return _FTU
     if p + 3 < end and load_byte(p + 3) == 34:
         a = load_byte(p + 1)
         b = load_byte(p + 2)
@@ -155,12 +160,17 @@ def scan(
         at = find_channel(cells, c, chan)
         cell = cells[at]
         stream = cell.stream if cell.state == LIVE else 0
+        funding = stream != 0 and cell.funding != 0
         if load_byte(p) == 91:
             form = _LIST
         elif load_byte(p) == 34:
             form = _tag(p, end)
         else:
             return _pack(i, stop, BAD_REFUSED)
+        tag_bytes = 4
+        if funding and form in (_FTE, _FTU):
+            form = _TE if form == _FTE else _TU
+            tag_bytes = 5
 
         # The payload, written behind `stop` where it is rows; nothing is kept before the sequence agrees.
         first = stop
@@ -179,7 +189,7 @@ def scan(
         elif form == _LIST:
             if stream != TRADES and cell.ready == 0:
                 r += 1  # room for the RESET that goes before a snapshot
-            p, r = read_list(p + 1, end, rows, r, stream, cell.ready != 0)
+            p, r = read_list(p + 1, end, rows, r, stream, cell.ready != 0, funding)
         elif form == _CS and stream != TRADES:
             p = next_item(p + 4, end)
             if p >= 0:
@@ -187,9 +197,9 @@ def scan(
                 if p >= 0 and (expected < -0x80000000 or expected > 0x7FFFFFFF):
                     p = ABSURD
         elif form in (_TE, _TU) and stream == TRADES:
-            p = next_item(p + 4, end)
+            p = next_item(p + tag_bytes, end)
             if p >= 0 and p < end and load_byte(p) == 91:
-                p = read_trade(skip_space(p + 1, end), end, rows[r])
+                p = read_trade(skip_space(p + 1, end), end, rows[r], funding)
             else:
                 p = REFUSED
             r += 1

@@ -34,14 +34,15 @@ CELL = np.dtype(
         ("stream", "u1"),
         ("state", "u1"),
         ("ready", "u1"),  # 1: the snapshot came, or may have been lost; lists are bulk updates now
-        ("zero", "u1", (5,)),
+        ("funding", "u1"),  # 1: of a currency that is lent, not of a pair
+        ("zero", "u1", (4,)),
     ]
 )
 assert CELL.itemsize == 32
 
 FREE, LIVE, RETIRED = 0, 1, 2
 """States of a CELL; a retired one remembers an id whose late data is no surprise."""
-BOOK_PRICES, BOOK_ORDERS, TRADES, TICKER, CANDLES = 1, 2, 3, 4, 5
+BOOK_PRICES, BOOK_ORDERS, TRADES, TICKER, CANDLES, DERIVATIVE, LIQUIDATIONS = 1, 2, 3, 4, 5, 6, 7
 """Streams of a CELL."""
 
 CELLS = 256
@@ -75,6 +76,8 @@ COUNTERS = (
     "unknown_events",
     "tickers",
     "candles",
+    "derivatives",
+    "liquidations",
 )
 (
     C_FRAMES,
@@ -98,6 +101,8 @@ COUNTERS = (
     C_UNKNOWN_EVENTS,
     C_TICKERS,
     C_CANDLES,
+    C_DERIVATIVES,
+    C_LIQUIDATIONS,
 ) = range(len(COUNTERS))
 
 _LAST = int(Flag.LAST)

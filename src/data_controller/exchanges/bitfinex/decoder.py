@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from data_controller.exchanges.bitfinex import _scanner as scanner
 from data_controller.exchanges.bitfinex import _state as state
+from data_controller.exchanges.bitfinex import status as statuses
+from data_controller.exchanges.bitfinex.requests import BY_PERIOD, LIQUIDATIONS
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.exchanges.rings import Rings
+from data_controller.exchanges.streaming.decoder import decimal_of
 from data_controller.kernels import machine_code
 from data_controller.market.layout import BrokenBy, ChecksumRule
 from data_controller.market.rows import RULE_SHIFT, Control, Kind, Promise
@@ -31,6 +34,13 @@ _SEQUENCED, _CHECKSUMMED = int(Promise.SEQUENCED), int(Promise.CHECKSUMMED)
 _CHECKSUM_LENGTH = 25
 _TICKER = ("bid", "bid_size", "ask", "ask_size", "change", "change_relative", "last", "volume", "high", "low")
 _CANDLE = ("mts", "open", "close", "high", "low", "volume")
+_STREAMS = {
+    "trades": state.TRADES,
+    "ticker": state.TICKER,
+    "candles": state.CANDLES,
+    "derivative": state.DERIVATIVE,
+    "liquidations": state.LIQUIDATIONS,
+}
 _BAD = {
     scanner.BAD_ABSURD: "expected a price above 0, a size with a side and numbers below 1e18, was otherwise",
     scanner.BAD_LONG: f"expected a frame of at most {scanner.MAX_FRAME_BYTES} bytes, was longer",
@@ -41,13 +51,15 @@ _BAD = {
 class BitfinexDecoder:
     """Decoder (see exchanges.protocols) of Bitfinex's v2 WebSocket; a function of received bytes in their order.
 
-    `side_rows` has the tables ticker, candles and quarantine. `wire_seq[i]` is the venue's sequence number of record
-    `i` of the last batch, 0 where it had none.
+    `side_rows` has the tables ticker, candles, derivative and quarantine. `wire_seq[i]` is the venue's sequence number
+    of record `i` of the last batch, 0 where it had none.
     """
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.side_rows: dict[str, list[dict[str, Any]]] = {"ticker": [], "candles": [], "quarantine": []}
+        self.side_rows: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("ticker", "candles", "derivative", "quarantine")
+        }
         self.side_rows_dropped = 0
         self.wire_seq: NDArray[np.int64] = np.zeros(4096, np.int64)
         self._conns: NDArray[np.void] = np.zeros(0, state.CONN)
@@ -148,18 +160,20 @@ class BitfinexDecoder:
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 reason = f"expected JSON, was not: {error}" if frame else "expected JSON, was an empty frame"
             else:
-                reason = self._message(status, message, conn, seq, recv_ns, rows)
+                reason = self._message(status, message, frame, conn, seq, recv_ns, rows)
         if reason is not None:
             if status != scanner.SIDE:
                 self._conns["forgiven"][conn] += 1
             self._quarantine(reason, frame, conn, seq, recv_ns, rows)
 
-    def _message(self, status: int, message: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
+    def _message(
+        self, status: int, message: Any, frame: bytes, conn: int, seq: int, recv_ns: int, rows: Rows
+    ) -> str | None:
         """Read a decoded message; the reason where it is outside the protocol."""
         if status == scanner.ENVELOPE:
             return self._envelope(message, conn, seq, recv_ns, rows)
         if status == scanner.SIDE:
-            return self._side(message, conn, seq, recv_ns, rows)
+            return self._side(message, frame, conn, seq, recv_ns, rows)
         return "expected a list of channel id and payload in the protocol's shape, was other JSON"
 
     def _envelope(self, message: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
@@ -236,6 +250,7 @@ class BitfinexDecoder:
         # A snapshot that comes in maintenance may be old at once: its book stays empty until it is subscribed anew.
         cell["ready"] = self._conns[conn]["paused"]
         cell["stream"], cell["heard_ns"] = _stream(channel), recv_ns
+        cell["funding"] = channel.symbol.startswith("f")
         cell["ring"] = self._rings.of(row) if channel.stream == "trades" else 0
         self._conns[conn]["live"] += 1
         self._conns[conn]["forgiven"] = 0  # a message lost from here on may be this channel's snapshot
@@ -244,7 +259,8 @@ class BitfinexDecoder:
         promise = 0
         if flags & state.SEQ_ALL:
             promise |= _SEQUENCED
-        if channel.stream == "book" and channel.length >= _CHECKSUM_LENGTH:
+        # How checksums order offers of one rate is said nowhere: a funding book is proved by its sequence alone.
+        if channel.stream == "book" and channel.length >= _CHECKSUM_LENGTH and not channel.symbol.startswith("f"):
             rule = ChecksumRule.BITFINEX_ORDERS if channel.precision == "R0" else ChecksumRule.BITFINEX_PRICES
             promise |= rule << RULE_SHIFT
             if flags & state.OB_CHECKSUM:
@@ -275,8 +291,8 @@ class BitfinexDecoder:
         self._control(rows, seq, recv_ns, conn, Control.UNSUBSCRIBED, channel=row, price=chan, size=served)
         return None
 
-    def _side(self, message: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
-        """A ticker, candles, or data of a channel that no acknowledgement named."""
+    def _side(self, message: Any, frame: bytes, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
+        """A ticker, candles, a status, or data of a channel that no acknowledgement named."""
         chan, payload = message[0], message[1]
         cell = self._cells[int(state.find_channel(self._cells, conn, chan))]
         if cell["state"] != state.LIVE:
@@ -290,6 +306,8 @@ class BitfinexDecoder:
             self._counts[state.C_TICKERS] += 1
             self._tell("ticker", seq, recv_ns, row, dict(zip(_TICKER, map(float, payload), strict=False)))
             return None
+        if cell["stream"] in (state.DERIVATIVE, state.LIQUIDATIONS):
+            return self._status(cell["stream"] == state.DERIVATIVE, frame, row, seq, recv_ns, rows)
         if not isinstance(payload, list):
             return "expected candles, was otherwise"
         candles = payload if not payload or isinstance(payload[0], list) else [payload]
@@ -299,6 +317,30 @@ class BitfinexDecoder:
         for candle in candles:
             values: dict[str, Any] = dict(zip(_CANDLE[1:], map(float, candle[1:]), strict=False))
             self._tell("candles", seq, recv_ns, row, {"mts": int(candle[0]), **values})
+        return None
+
+    def _status(self, of_one: bool, frame: bytes, row: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
+        """The status of a perpetual, or liquidations of any instrument."""
+        try:
+            if of_one:
+                events, values = statuses.derivative(frame)
+                self._counts[state.C_DERIVATIVES] += 1
+                self._tell("derivative", seq, recv_ns, row, values)
+            else:
+                events = statuses.liquidations(frame)
+                self._counts[state.C_LIQUIDATIONS] += len(events)
+        except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            return f"expected a status in the protocol's shape, was otherwise: {error!r}"
+        for part, event in enumerate(events):
+            own = self._row(Channel(VENUE, event.symbol, "liquidations")) if event.symbol else row
+            written = rows.array[rows.stop]
+            at = row if own is None else own
+            state.write_row(rows.array, rows.stop, seq, recv_ns, int(event.kind), at, event.ref, 0, 0)
+            digits, written["price_scale"], negative = decimal_of(event.price)
+            written["price"] = -digits if negative else digits
+            written["size"], written["size_scale"], _ = decimal_of(event.size)
+            written["side"], written["exch_ns"], written["part"] = event.side, event.exch_ns, part
+            rows.stop += 1
         return None
 
     def _tell(self, table: str, seq: int, recv_ns: int, row: int, values: dict[str, Any]) -> None:
@@ -399,11 +441,11 @@ def _finite(values: Any, count: int) -> bool:
 def _stream(channel: Channel) -> int:
     if channel.stream == "book":
         return state.BOOK_ORDERS if channel.precision == "R0" else state.BOOK_PRICES
-    return {"trades": state.TRADES, "ticker": state.TICKER, "candles": state.CANDLES}[channel.stream]
+    return _STREAMS[channel.stream]
 
 
 def _channel(message: dict[str, Any]) -> Channel | None:
-    """The channel that an acknowledgement or error names; None where it is none of ours (funding among them)."""
+    """The channel that an acknowledgement or error names; None where it is none of ours."""
     name, symbol = message.get("channel"), message.get("symbol")
     precision, frequency, length = "", "", 0
     stream: Stream
@@ -413,6 +455,13 @@ def _channel(message: dict[str, Any]) -> Channel | None:
         if len(parts) != 3 or parts[0] != "trade":
             return None
         stream, precision, symbol = "candles", parts[1], parts[2]
+    elif name == "status":
+        key = message.get("key")
+        if key == "liq:global":
+            return Channel(VENUE, LIQUIDATIONS, "liquidations")
+        if not isinstance(key, str) or not key.startswith("deriv:"):
+            return None
+        stream, symbol = "derivative", key.removeprefix("deriv:")
     elif name == "book":
         stream = "book"
         precision, frequency = message.get("prec", "P0"), message.get("freq", "F0")
@@ -428,6 +477,11 @@ def _channel(message: dict[str, Any]) -> Channel | None:
         stream = "ticker"
     else:
         return None
-    if not isinstance(symbol, str) or not symbol.startswith("t") or not 2 <= len(symbol) <= 64 or len(precision) > 8:
+    if not isinstance(symbol, str) or not 2 <= len(symbol) <= 64 or len(precision) > 8:
         return None
+    funding = symbol.startswith("f")
+    if not symbol.startswith("t") and not (funding and stream in ("book", "trades")):
+        return None
+    if funding and stream == "book" and precision != "R0":
+        precision += BY_PERIOD
     return Channel(VENUE, symbol, stream, precision, frequency, length)

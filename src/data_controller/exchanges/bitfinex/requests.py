@@ -13,6 +13,11 @@ OB_CHECKSUM = 131072
 FLAGS = TIMESTAMP | SEQ_ALL | OB_CHECKSUM
 """Asked for on every connection: milliseconds on each message, one sequence a connection, checksums of books."""
 
+BY_PERIOD = "T"
+"""Ends the precision of a funding book's channel, P0T to P4T: its levels are told apart by rate and period."""
+LIQUIDATIONS = "global"
+"""Symbol of the channel that tells of all liquidations; each is a row of its own instrument's channel."""
+
 _encode = msgspec.json.encode
 
 
@@ -29,7 +34,7 @@ def subscribe(channel: Channel) -> bytes:
                 "event": "subscribe",
                 "channel": "book",
                 "symbol": channel.symbol,
-                "prec": channel.precision,
+                "prec": channel.precision.removesuffix(BY_PERIOD),
                 "freq": channel.frequency,
                 "len": str(channel.length),
             }
@@ -40,7 +45,13 @@ def subscribe(channel: Channel) -> bytes:
         return _encode(
             {"event": "subscribe", "channel": "candles", "key": f"trade:{channel.precision}:{channel.symbol}"}
         )
-    raise ConfigError(f"expected a stream out of book, trades, ticker, candles, was {channel.stream!r}")
+    if channel.stream == "derivative":
+        return _encode({"event": "subscribe", "channel": "status", "key": f"deriv:{channel.symbol}"})
+    if channel.stream == "liquidations":
+        return _encode({"event": "subscribe", "channel": "status", "key": "liq:global"})
+    raise ConfigError(
+        f"expected a stream out of book, trades, ticker, candles, derivative, liquidations, was {channel.stream!r}"
+    )
 
 
 def unsubscribe(chan_id: int) -> bytes:

@@ -17,7 +17,7 @@ MAX_CONNECTIONS = 128
 """Connections that a config may need; the venue lets us open 20 a minute."""
 
 CANDLE_WIDTHS = ("1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M")
-_SYMBOL = re.compile(r"t[A-Z0-9]{6,}|t[A-Z0-9]+:[A-Z0-9]+")
+_SYMBOL = re.compile(r"t[A-Z0-9]{6,}|t[A-Z0-9]+:[A-Z0-9]+|f[A-Z0-9]{3,}")
 
 
 def _one_of(*allowed: object) -> BeforeValidator:
@@ -54,6 +54,8 @@ class BitfinexSettings(Section):
     trades: bool = hot(True)
     tickers: bool = hot(True)
     candles: tuple[str, ...] = hot(())  # widths: 1m, 5m, ...
+    derivatives: bool = hot(True)  # of perpetuals (tBTCF0:USTF0): mark and index price, funding, open interest
+    liquidations: bool = hot(False)  # one channel of all instruments
     max_channels_per_connection: int = restart(MAX_CHANNELS, ge=1, le=MAX_CHANNELS)
     silent_after_s: float = hot(20.0, gt=0, le=600)  # heartbeats come every 15 s: nothing at all means a dead socket
     ack_timeout_s: float = hot(10.0, gt=0, le=600)  # an answer or a snapshot later than this is lost
@@ -93,13 +95,16 @@ class BitfinexSettings(Section):
     def _renderings(cls, books: tuple[BookSettings, ...]) -> tuple[BookSettings, ...]:
         return _unique(books)
 
+    def _has_status(self) -> bool:
+        return self.derivatives and any("F0:" in symbol for symbol in self.instruments)
+
     @model_validator(mode="after")
     def _connections(self) -> Self:
         limit = self.max_channels_per_connection
-        each = max(1, len(self.books) + self.trades + self.tickers + len(self.candles))
+        each = max(1, len(self.books) + self.trades + self.tickers + len(self.candles) + self._has_status())
         together = limit // each  # instruments that fit on one connection
         n = len(self.instruments)
-        needed = -(-n // together) if together else n * -(-each // limit)
+        needed = int(self.liquidations) + -(-n // together) if together else n * -(-each // limit)
         if needed > MAX_CONNECTIONS:
             raise ValueError(
                 f"expected at most {MAX_CONNECTIONS} connections, was {needed}: {n} instruments of {each} channels,"

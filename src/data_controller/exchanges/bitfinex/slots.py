@@ -212,11 +212,24 @@ class Slots:
 
 def wanted(settings: BitfinexSettings) -> list[list[Channel]]:
     """Channels that `settings` asks for, those of an instrument together."""
-    groups = []
+    groups = [[Channel(VENUE, requests.LIQUIDATIONS, "liquidations")]] if settings.liquidations else []
     for symbol in settings.instruments:
+        if symbol.startswith("f"):
+            groups.append(_funding(settings, symbol))
+            continue
         group = [Channel(VENUE, symbol, "book", b.precision, b.frequency, b.length) for b in settings.books]
         group += [Channel(VENUE, symbol, "trades")] if settings.trades else []
         group += [Channel(VENUE, symbol, "ticker")] if settings.tickers else []
         group += [Channel(VENUE, symbol, "candles", width) for width in settings.candles]
+        group += [Channel(VENUE, symbol, "derivative")] if settings.derivatives and "F0:" in symbol else []
         groups.append(group)
     return groups
+
+
+def _funding(settings: BitfinexSettings, symbol: str) -> list[Channel]:
+    """Channels of a currency that is lent: books of offers and bids, and loans taken."""
+    group = []
+    for b in settings.books:
+        precision = b.precision if b.precision == "R0" else b.precision + requests.BY_PERIOD
+        group.append(Channel(VENUE, symbol, "book", precision, b.frequency, b.length))
+    return group + ([Channel(VENUE, symbol, "trades")] if settings.trades else [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import msgspec
@@ -38,6 +40,7 @@ _BAD = {
     scanning.BAD_ROWS: "expected at most as many entries as the row buffer holds, was more",
     scanning.BAD_TOKENS: f"expected at most {MAX_TOKENS} values in a frame, was more",
 }
+_EXPONENT = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?[eE][-+]?\d{1,2}")
 _CHANNEL_STREAMS = {"trades": state.TRADES, "quotes": state.QUOTES}
 
 read_json = msgspec.json.Decoder(float_hook=str).decode
@@ -69,6 +72,7 @@ class StreamDecoder:
         self._rings = Rings()
         self._counts: NDArray[np.int64] = np.zeros(len(state.COUNTERS), np.int64)
         self._serving: dict[int, tuple[int, int]] = {}  # channel row -> connection and key of the stream that feeds it
+        self._also: tuple[Any, ...] = ()  # what a venue's scan is given behind the tape
         self._scan = type(self).scan
 
     @property
@@ -135,6 +139,7 @@ class StreamDecoder:
                 self._rings.array,
                 self._counts,
                 self._tape,
+                *self._also,
             )
             if self._scan is type(self).scan:
                 self._scan = machine_code(self._scan)
@@ -357,6 +362,8 @@ def decimal_of(value: str | int) -> tuple[int, int, bool]:
     An exponent is worked in: digits and scale are those of the number written out.
     """
     text = str(value)
+    if "e" in text or "E" in text:
+        text = _without_exponent(text)
     negative = text.startswith("-")
     mantissa, e, exponent = text.removeprefix("-").lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -369,6 +376,12 @@ def decimal_of(value: str | int) -> tuple[int, int, bool]:
     if number >= 10**18 or scale > 22:
         raise ValueError(f"expected a decimal number of at most 18 digits, was {text!r}")
     return number, max(scale, 0), negative
+
+
+def _without_exponent(text: str) -> str:
+    if not _EXPONENT.fullmatch(text):
+        raise ValueError(f"expected a number's own text with an exponent of two digits, was {text!r}")
+    return format(Decimal(text), "f")
 
 
 def _need_room(rows: Rows) -> None:

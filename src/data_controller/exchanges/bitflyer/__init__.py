@@ -1,0 +1,1 @@
+"""bitFlyer: board changes between whole boards that its stream repeats, executions, tickers."""

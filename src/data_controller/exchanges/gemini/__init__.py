@@ -1,0 +1,1 @@
+"""Gemini's market data v2: books, trades; import only."""
