@@ -26,7 +26,13 @@ from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.exchanges.bitflyer.settings import BitflyerSettings
+from data_controller.exchanges.bitstamp.settings import BitstampSettings
+from data_controller.exchanges.bybit.settings import BybitInverseSettings, BybitLinearSettings, BybitSettings
 from data_controller.exchanges.ccxt.settings import CcxtSettings
+from data_controller.exchanges.coinbase.settings import CoinbaseSettings
+from data_controller.exchanges.kraken.settings import KrakenSettings
+from data_controller.exchanges.okx.settings import OkxSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
@@ -53,6 +59,14 @@ class ExchangeSettings(Section):
     binance: BinanceSettings | None = restart(None, description="Binance spot, combined streams")
     binance_usdm: BinanceUsdmSettings | None = restart(None, description="Binance USD-M futures")
     binance_coinm: BinanceCoinmSettings | None = restart(None, description="Binance COIN-M futures")
+    bybit: BybitSettings | None = restart(None, description="Bybit v5 spot")
+    bybit_linear: BybitLinearSettings | None = restart(None, description="Bybit v5 linear perpetuals and futures")
+    bybit_inverse: BybitInverseSettings | None = restart(None, description="Bybit v5 inverse perpetuals and futures")
+    okx: OkxSettings | None = restart(None, description="OKX v5")
+    kraken: KrakenSettings | None = restart(None, description="Kraken WebSocket v2")
+    coinbase: CoinbaseSettings | None = restart(None, description="Coinbase Exchange feed")
+    bitstamp: BitstampSettings | None = restart(None, description="Bitstamp WebSocket v2")
+    bitflyer: BitflyerSettings | None = restart(None, description="bitFlyer Lightning, JSON-RPC")
     ccxt: CcxtSettings | None = restart(None, description="any exchange that ccxt has WebSockets for: merged, not raw")
 
 

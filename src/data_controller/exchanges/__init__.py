@@ -36,13 +36,40 @@ def _native(module: str, prefix: str) -> tuple[str, ...]:
     )
 
 
+def _import_only(module: str, prefix: str) -> tuple[str, ...]:
+    """The decoder of an old dialect, or of rows that another program made."""
+    return (f"data_controller.exchanges.{module}.decoder:{prefix}Decoder",)
+
+
 _OURS: dict[str, tuple[str, ...]] = {
-    "bitfinex": _native("bitfinex", "Bitfinex"),
     "binance": _native("binance", "Binance"),
-    "binance_usdm": _native("binance", "BinanceUsdm"),
     "binance_coinm": _native("binance", "BinanceCoinm"),
+    "binance_usdm": _native("binance", "BinanceUsdm"),
+    "bitfinex": _native("bitfinex", "Bitfinex"),
+    "bitflyer": _native("bitflyer", "Bitflyer"),
+    "bitstamp": _native("bitstamp", "Bitstamp"),
+    "bybit": _native("bybit", "Bybit"),
+    "bybit_inverse": _native("bybit", "BybitInverse"),
+    "bybit_linear": _native("bybit", "BybitLinear"),
     "ccxt": _native("ccxt", "Ccxt"),
-    "rows": ("data_controller.exchanges.rows.decoder:RowsDecoder",),
+    "coinbase": _native("coinbase", "Coinbase"),
+    "kraken": _native("kraken", "Kraken"),
+    "okx": _native("okx", "Okx"),
+    "bitget": _import_only("bitget", "Bitget"),
+    "bitmex": _import_only("bitmex", "Bitmex"),
+    "bitstamp_2015": _import_only("bitstamp_2015", "Bitstamp2015"),
+    "bybit_2021": _import_only("bybit_2021", "Bybit2021"),
+    "coinbase_2021": _import_only("coinbase_2021", "Coinbase2021"),
+    "deribit": _import_only("deribit", "Deribit"),
+    "gemini": _import_only("gemini", "Gemini"),
+    "huobi": _import_only("huobi", "Huobi"),
+    "kraken_futures": _import_only("kraken_futures", "KrakenFutures"),
+    "kraken_v1": _import_only("kraken_v1", "KrakenV1"),
+    "kucoin": _import_only("kucoin", "Kucoin"),
+    "okcoin": ("data_controller.exchanges.okx_v3.decoder:OkcoinDecoder",),
+    "okx_v3": _import_only("okx_v3", "OkxV3"),
+    "rows": _import_only("rows", "Rows"),
+    "upbit": _import_only("upbit", "Upbit"),
 }
 
 
