@@ -224,11 +224,12 @@ sources:
 @here
 def test_snapshots_of_ten_columns_a_side_are_read_by_a_mapping(tmp_path: Path) -> None:
     with gzip.open(DATA / "l2_series" / "bitmex_2020-03-10" / "orderbooks.csv.gz") as file:
-        few = b"".join(file.readline() for _ in range(300))
+        few = b"".join(file.readline() for _ in range(60))
     put(tmp_path, "orderbooks.csv.gz", gzip.compress(few))
-    put(tmp_path, "trades.csv.gz", (DATA / "l2_series" / "bitmex_2020-03-10" / "trades.csv.gz").read_bytes())
+    with gzip.open(DATA / "l2_series" / "bitmex_2020-03-10" / "trades.csv.gz") as file:
+        put(tmp_path, "trades.csv.gz", gzip.compress(b"".join(file.readline() for _ in range(200))))
     report = import_table(mapping(tmp_path, BITMEX), tmp_path / "out")
-    assert (report["frames"], report["garbage_lines"]) == (10_300, 0)
+    assert (report["frames"], report["garbage_lines"]) == (260, 0)
     session = replayed(tmp_path / "out")
     assert {channel.symbol for channel in session.tables.channels} == {"XBTUSD", "ETHUSD"}
     assert session.total("crossed") == 0
@@ -258,11 +259,12 @@ def test_updates_behind_a_snapshot_of_two_files_are_read_by_a_mapping(tmp_path: 
 @here
 def test_parquet_with_list_columns_is_read_by_a_mapping(tmp_path: Path) -> None:
     whole = pa.parquet.read_table(DATA / "l2_series/binance_spot_2026-02-16/lobdeep_btc_spot_2026-02-16_04.parquet")
-    pa.parquet.write_table(whole.slice(0, 20), tmp_path / "lobdeep_btc_spot_2026-02-16_04.parquet")
+    pa.parquet.write_table(whole.slice(0, 3), tmp_path / "lobdeep_btc_spot_2026-02-16_04.parquet")
     name = "trades_btc_spot_2026-02-16_04.parquet"
-    put(tmp_path, name, (DATA / "l2_series" / "binance_spot_2026-02-16" / name).read_bytes())
+    trades = pa.parquet.read_table(DATA / "l2_series" / "binance_spot_2026-02-16" / name)
+    pa.parquet.write_table(trades.slice(0, 200), tmp_path / name)
     report = import_table(mapping(tmp_path, BINANCE), tmp_path / "out")
-    assert (report["frames"], report["garbage_lines"]) == (20 + 10_215, 0)
+    assert (report["frames"], report["garbage_lines"]) == (3 + 200, 0)
     session = replayed(tmp_path / "out")
     assert [len(side) for side in session.sides(0)] == [1000, 1000]
     trade = next(row for row in session.rows if row["kind"] == Kind.TRADE)
