@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 LINKED := $(shell test -L $(VENV) && echo yes)
 PATHS := src tests benchmarks torture scripts
-STRANGERS := ccxt cryptofeed
+STRANGERS := ccxt cryptofeed hftbacktest
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-find-links \
   --no-header --no-annotate --quiet
 
