@@ -32,12 +32,15 @@ from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
 from data_controller.lake.tables import read_table
 from data_controller.lake.writer import Draft, Fault, no_fault, sweep
+from data_controller.market.rows import EVENT
 from data_controller.pipeline.carry import dump, restore
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.pipeline.setup import Setup
 from data_controller.records import SEQ_COUNT_BITS, Batch, Kind, Start
 
 MERGE_RECORDS = 1 << 16
+SPLIT_ROWS = 1 << 18
+"""Rows are told apart by their channel this many at once."""
 COMMIT_BYTES = 32 << 20
 """Segments of one run are committed together up to this size, so that small segments make no small files."""
 FOLDER = "compaction"
@@ -71,6 +74,8 @@ class Decoding:
         self.pipeline.on_rows = self._take
         self._day = -1
         self._sink: Sink | None = None
+        self._kept: list[NDArray[Any]] = []
+        self._kept_rows = 0
 
     def _note_config(self, start: Start) -> Setup:
         self.config = start.config
@@ -99,12 +104,15 @@ class Decoding:
             self._feed(batch)
             self.last_seq = batch.first_seq + len(batch.recv_ns) - 1
             on_progress(len(batch.recv_ns))
+        self._hand_on()
         self._sink = None
         return damages + [str(damage) for damage in reader.damages]
 
     def _feed(self, batch: Batch) -> None:
         for lo, hi in _cuts(batch):
             day = int(batch.recv_ns[lo]) // DAY_NS
+            if day != self._day or batch.kind[lo] == Kind.START:
+                self._hand_on()
             if day != self._day:
                 if 0 <= self._day < day and batch.kind[lo] != Kind.START:
                     self._open_day(day, batch.first_seq + lo - 1)
@@ -124,9 +132,19 @@ class Decoding:
 
     def _take(self, rows: NDArray[np.void]) -> None:
         if self._sink is not None:
-            own = rows.view("V64").copy().view(rows.dtype)
-            for key, part in split(own, self.pipeline.tables.channels, self._venues(), date_of(self._day * DAY_NS)):
-                self._sink.events(key, part)
+            self._kept.append(rows.view("V64").copy())
+            self._kept_rows += len(rows)
+            if self._kept_rows >= SPLIT_ROWS:
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the sink the rows that were kept, all of one day and of one channel table."""
+        kept, self._kept, self._kept_rows = self._kept, [], 0
+        if not kept or self._sink is None:
+            return
+        rows = np.concatenate(kept).view(EVENT)
+        for key, part in split(rows, self.pipeline.tables.channels, self._venues(), date_of(self._day * DAY_NS)):
+            self._sink.events(key, part)
 
     def _venues(self) -> list[str]:
         setup = self.pipeline.setup

@@ -30,10 +30,11 @@ _KEYS = ("exchange", "channel", "instrument", "date")
 _DELTA = ("seq", "recv_ns", "exch_ns", "price", "size", "ref")
 """Columns whose neighbours are near each other; dictionaries would only grow there."""
 
+_WORD = pa.dictionary(pa.int32(), pa.string())
 _EVENT_NAMES = {"channel": "channel_row"}  # `channel` is the partition's
 EVENT_SCHEMA = pa.schema(
     [pa.field(_EVENT_NAMES.get(field.name, field.name), field.type, nullable=False) for field in schema_of(EVENT)]
-    + [pa.field("precision", pa.string()), pa.field("frequency", pa.string()), pa.field("length", pa.int32())]
+    + [pa.field("precision", _WORD), pa.field("frequency", _WORD), pa.field("length", pa.int32())]
 )
 """Every field of an EVENT row, and which rendering of the channel it belongs to."""
 
@@ -110,7 +111,8 @@ def split(
     if (ids == ids[0]).all():
         parts = [(int(ids[0]), rows)]
     else:
-        order = np.argsort(ids, kind="stable")
+        # numpy sorts 16 bits by their digits, in a tenth of the time.
+        order = np.argsort(ids.astype(np.int16) if len(channels) < 1 << 15 else ids, kind="stable")
         ordered = rows.view("V64")[order].view(EVENT)
         bounds = np.flatnonzero(np.diff(ordered["channel"])) + 1
         parts = [(int(part["channel"][0]), part) for part in np.split(ordered, bounds)]
@@ -129,8 +131,9 @@ def event_table(rows: NDArray[np.void], key: Key) -> pa.Table:
     """EVENT rows as Arrow, in EVENT_SCHEMA."""
     n = len(rows)
     columns = [pa.array(np.ascontiguousarray(rows[name])) for name in EVENT.names or ()]
-    for value, kind in ((key.precision, pa.string()), (key.frequency, pa.string()), (key.length, pa.int32())):
-        columns.append(pa.repeat(pa.scalar(value, kind), n))
+    first = pa.array(np.zeros(n, np.int32))
+    columns += [pa.DictionaryArray.from_arrays(first, pa.array([word])) for word in (key.precision, key.frequency)]
+    columns.append(pa.array(np.full(n, key.length, np.int32)))
     return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
 
 
@@ -161,10 +164,10 @@ def parquet_options(schema: pa.Schema, events: bool) -> dict[str, Any]:
         delta = [name for name in delta if name in ("seq", "recv_ns")]
     return {
         "compression": "zstd",
-        "compression_level": 3,
+        "compression_level": 1,  # 3 saves 0.2 bytes a row and costs twice the time
         "use_dictionary": [name for name in schema.names if name not in delta],
         "column_encoding": dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-        "write_statistics": True,
+        "write_statistics": [name for name in schema.names if name.endswith("_ns") or name == "seq"],
         "data_page_version": "2.0",
         "data_page_size": 1 << 20,
     }

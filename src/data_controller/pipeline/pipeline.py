@@ -494,7 +494,7 @@ class Pipeline:
         self.trader = Trader(setup.trading, setup.risk, len(tables.instruments), setup.horizons_s)
         self.trader.restore(start.restored.get("trader") or {}, self.now_ns)
         self.ticks = Ticks(self.features, self._digests, setup.window, setup.needed)
-        self.routes = Routes()
+        self.routes = Routes(record_only=setup.record_only)
         self._proofs_at_end = None
         self.gaps = Gaps(tables.channels, self.now_ns)
         self.latched = str(start.restored.get("latch") or "")

@@ -11,7 +11,9 @@ from data_controller.pipeline.loop import ROUTE
 class Routes:
     """Follows the channel table: `array` by channel row, `primary` by instrument row (book row, -1 none)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, record_only: bool = False) -> None:
+        """With `record_only` no row goes to features and trading, whichever book would be theirs."""
+        self._record_only = record_only
         self.channels = 0
         self.array = np.zeros(0, ROUTE)
         self.primary = np.zeros(0, np.int32)
@@ -40,7 +42,8 @@ class Routes:
             if instrument not in best or rank < best[instrument]:
                 best[instrument] = rank
                 self.primary[instrument] = row
-        self.array["primary"][self.primary[self.primary >= 0]] = 1
+        if not self._record_only:
+            self.array["primary"][self.primary[self.primary >= 0]] = 1
 
     def instrument_named(self, name: str) -> int:
         """Row of the instrument `venue:symbol`, -1 where it is not (yet) known."""
