@@ -1,10 +1,11 @@
-"""ccxt's bitfinex REST against the simulated exchange: markets, balance, orders, trades, candles; prints one JSON object.
+"""ccxt's bitfinex REST against the simulated exchange, from markets to orders; prints one JSON object: what it saw.
 
 Runs in an environment of its own. Only addresses and keys are given to it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -28,7 +29,7 @@ def main(rest: str, key: str, secret: str) -> dict[str, Any]:
     seen["tickers"] = sorted(client.fetch_tickers())
     hour = client.milliseconds() - 3_600_000
     candles = client.fetch_ohlcv("BTC/USD", "1m", since=hour, limit=50)
-    seen["candles"] = [len(candles), all(b[0] - a[0] == 60_000 for a, b in zip(candles, candles[1:], strict=False))]
+    seen["candles"] = [len(candles), all(b[0] - a[0] == 60_000 for a, b in itertools.pairwise(candles))]
     seen["public_trades"] = len(client.fetch_trades("BTC/USD", limit=20))
     bought = client.create_order("BTC/USD", "market", "buy", 0.05, params={"cid": 42})
     seen["bought"] = [bought["status"], bought["clientOrderId"], bought["remaining"]]

@@ -26,7 +26,7 @@ def moved(urls: Any, base: str) -> Any:
 
 def client_of(name: str, addresses: dict[str, str]) -> Any:
     """The client of a venue, its addresses replaced."""
-    client = getattr(ccxt.pro, "kraken" if name == "kraken" else name)({"enableRateLimit": False})
+    client = getattr(ccxt.pro, "kraken" if name == "kraken" else name)({"enableRateLimit": False, "timeout": 30_000})
     socket = "ws://" + addresses["rest"].split("://")[1]
     ws = moved(client.urls["api"]["ws"], socket)
     client.urls["api"] = moved(client.urls["api"], addresses["rest"]) | {"ws": ws}

@@ -1,4 +1,4 @@
-"""`simulate`: the simulated exchange on its own, for anything that speaks Bitfinex's, Binance's or Kraken's protocol."""
+"""`simulate`: the simulated exchange on its own, for what speaks Bitfinex's, Binance's or Kraken's protocol."""
 
 from __future__ import annotations
 
