@@ -33,33 +33,40 @@ class Splicer:
         self.bids: Levels = {}
         self.asks: Levels = {}
         self.last = 0  # 0: not spliced
+        self.snapshot: dict[str, Any] = {}
 
     def fetch(self) -> None:
         path = "/fapi/v1/depth" if self.venue.futures else "/api/v3/depth"
         answer = self.venue.rest(f"{path}?symbol={self.symbol}&limit=1000")
         assert answer.status == 200, answer
         body = json.loads(answer.body)
-        self.snapshot_id = body["lastUpdateId"]
-        while self.buffer and self.buffer[0]["u"] <= self.snapshot_id - self.venue.futures:
-            self.buffer.popleft()
-        if not self.buffer:
-            return
-        first = self.buffer[0]
-        edge = self.snapshot_id + (not self.venue.futures)
-        if not (first["U"] <= edge <= first["u"] or first.get("pu") == self.snapshot_id):
-            raise GapError(f"{first['U']}..{first['u']} does not cover {edge}")
-        self.bids, self.asks = dict(body["bids"]), dict(body["asks"])
-        while self.buffer:
-            self._apply(self.buffer.popleft())
+        self.snapshot = body
+        self._splice()
 
     def take(self, message: dict[str, Any]) -> None:
         if not self.last:
             self.buffer.append(message)
+            if self.snapshot:
+                self._splice()
             return
         follows = message["pu"] == self.last if self.venue.futures else message["U"] == self.last + 1
         if not follows:
             raise GapError(str(message))
         self._apply(message)
+
+    def _splice(self) -> None:
+        at = self.snapshot["lastUpdateId"]
+        while self.buffer and self.buffer[0]["u"] <= at - self.venue.futures:
+            self.buffer.popleft()
+        if not self.buffer:
+            return
+        first = self.buffer[0]
+        edge = at + (not self.venue.futures)
+        if not (first["U"] <= edge <= first["u"] or first.get("pu") == at):
+            raise GapError(f"{first['U']}..{first['u']} does not cover {edge}")
+        self.bids, self.asks = dict(self.snapshot["bids"]), dict(self.snapshot["asks"])
+        while self.buffer:
+            self._apply(self.buffer.popleft())
 
     def _apply(self, message: dict[str, Any]) -> None:
         for levels, changes in ((self.bids, message["b"]), (self.asks, message["a"])):

@@ -37,8 +37,11 @@ def interpreter(name: str) -> Path:
 
 
 def start(name: str, port: int, seconds: float, *arguments: str) -> subprocess.Popen[str]:
-    script = Path(__file__).parent / f"run_{name}.py"
-    command = [str(interpreter(name)), str(script), str(port), str(seconds), *arguments]
+    return start_script(name, f"run_{name}.py", str(port), str(seconds), *arguments)
+
+
+def start_script(name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [str(interpreter(name)), str(Path(__file__).parent / script), *arguments]
     # ccxt says on stderr what its own background tasks raise; only a complaint it hands to its caller counts.
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -100,3 +103,74 @@ def test_a_faulty_exchange_is_complained_of(name, argument, fault, complaint):
     assert exchange.do("fault", **fault)["ok"]
     assert any(complaint in text for text in finish(run, 8.0)["complaints"])
     exchange.end()
+
+
+VENUES = {"binance": "BTC/USDT", "binanceusdm": "BTC/USDT:USDT", "kraken": "BTC/USD"}
+SIMULATED = {"binanceusdm": "binance_usdm"}
+
+
+@pytest.fixture(scope="module")
+def venues() -> Iterator[Process]:
+    interpreter("ccxt")
+    process = Process("--instruments", "2", "--ticks-per-second", "200", "--venues", "binance,binance_usdm,kraken")
+    yield process
+    process.end()
+
+
+def watch(process: Process, name: str, seconds: float) -> subprocess.Popen[str]:
+    addresses = json.dumps(process.ready["venues"][SIMULATED.get(name, name)])
+    return start_script("ccxt", "run_ccxt_venues.py", name, addresses, str(seconds), VENUES[name])
+
+
+def test_ccxt_follows_books_and_trades_of_each_venue_at_once_and_has_no_complaint(venues):
+    runs = {name: watch(venues, name, SECONDS) for name in VENUES}
+    for name, run in runs.items():
+        verdict = finish(run, SECONDS)
+        assert verdict["complaints"] == [], name
+        assert verdict["seen"]["crossed"] == 0
+        assert min(verdict["seen"][kind] for kind in ("watch_order_book", "watch_trades")) > SECONDS
+        assert min(verdict["levels"]) >= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "complaint"),
+    [
+        ("binance", {"kind": "drop", "channel": "book", "count": 2}, "ChecksumError"),
+        ("binanceusdm", {"kind": "drop", "channel": "book", "count": 2}, "ChecksumError"),
+        ("kraken", {"kind": "disconnect", "channel": "book"}, "NetworkError"),
+    ],
+)
+def test_ccxt_complains_of_a_venue_that_loses_something_and_comes_back(venues, name, fault, complaint):
+    run = watch(venues, name, 8.0)
+    symbol = VENUES[name].split(":")[0].replace("/", "" if "binance" in name else "/")
+    deadline = time.monotonic() + 60
+    while not any(
+        c["frames"] > 20 and ("book", symbol) in [(s["channel"], s["symbol"]) for s in c["channels"]]
+        for c in venues.do("stats")["connections"]
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert venues.do("fault", **fault)["ok"]
+    verdict = finish(run, 8.0)
+    assert any(complaint in text for text in verdict["complaints"]), verdict
+    assert min(verdict["levels"]) >= 10
+
+
+def test_ccxt_trades_on_the_simulated_bitfinex_as_on_the_real_one(tmp_path):
+    interpreter("ccxt")
+    keys, log = tmp_path / "keys.json", tmp_path / "orders.jsonl"
+    keys.write_text('{"keys":[{"key":"k","secret":"s","balances":{"USD":"100000","BTC":"1"}}]}')
+    process = Process("--instruments", "2", "--venues", "bitfinex", "--keys", str(keys), "--order-log", str(log))
+    seen = finish(start_script("ccxt", "run_ccxt_trade.py", process.ready["venues"]["bitfinex"]["rest"], "k", "s"), 8.0)
+    process.end()
+    assert seen["markets"] == seen["tickers"] == ["BTC/USD", "ETH/USD"]
+    assert (seen["minimum"], seen["usd"], seen["book"]) == (0.00004, 100000.0, [25, 25, True])
+    assert seen["candles"] == [50, True] and seen["public_trades"] == 20
+    assert seen["bought"] == ["closed", "42", 0.0] and seen["mine"] == [pytest.approx(0.05), "taker", "BTC"]
+    assert seen["rests"] == ["open", True] and seen["open"] == [True] and seen["cancelled"] == "canceled"
+    assert seen["orders"] == ["closed", "canceled"]
+    assert seen["btc"] == pytest.approx(0.05 * 0.998)
+    assert seen["refused"] == "InsufficientFunds"
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    submitted = [entry for entry in entries if entry.get("path") == "w/order/submit"]
+    assert [entry["status"] for entry in submitted] == [200, 200, 500]

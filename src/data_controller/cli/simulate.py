@@ -1,4 +1,4 @@
-"""`simulate`: the simulated exchange on its own, for anything that speaks Bitfinex's protocol."""
+"""`simulate`: the simulated exchange on its own, for what speaks Bitfinex's, Binance's or Kraken's protocol."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def exchange(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the order flow.")] = 7,
     instruments: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many instruments.")] = 8,
+    venues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Further venues of the same market: bitfinex (REST), binance, binance_usdm, kraken."
+        ),
+    ] = None,
     for_s: Annotated[
         float | None,
         typer.Option(
@@ -33,7 +39,7 @@ def exchange(
         ),
     ] = None,
 ) -> None:
-    """Serve Bitfinex's v2 WebSocket protocol from a seeded matching engine, on loopback.
+    """Serve Bitfinex's v2 WebSocket protocol from a seeded matching engine, on loopback, and further venues beside it.
 
     Further options go to the simulator as they are: `data-controller simulate exchange -- --help` lists them.
     """
@@ -44,6 +50,7 @@ def exchange(
         "--ticks-per-second": rate,
         "--seed": seed,
         "--instruments": instruments,
+        "--venues": venues,
         "--run-s": for_s,
     }
     argv = [text for name, value in options.items() if value is not None for text in (name, str(value))]

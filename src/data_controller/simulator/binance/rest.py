@@ -16,8 +16,6 @@ WEIGHT_PER_MINUTE = {"spot": 6000, "usdm": 2400}
 BANNED_AFTER = 10
 """Requests refused with 429 in a minute, after which the address is banned (418) for `BAN_S`."""
 BAN_S = 120
-LAG_STEPS = 3
-"""Depth answers are so many steps old where they can be, as the exchange's are behind its streams."""
 STALE_STEPS = 200
 _INTERVALS_MIN = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "1d": 1440}
 _NO_SYMBOL = {"code": -1121, "msg": "Invalid symbol."}
@@ -113,12 +111,12 @@ class PublicRest:
             return _bad("limit")
         limit = min(limit, 5000)
         steps = self.venue.steps[i]
-        back = STALE_STEPS if self.venue.strikes("rest_stale") else LAG_STEPS
+        back = STALE_STEPS if self.venue.strikes("rest_stale") else self.venue.lag_steps
         step = steps[max(0, len(steps) - 1 - back)]
         update_id, book = step.last, step.book
-        if len(step.changes) > 1 and back == LAG_STEPS:
+        middle = step.first + len(step.changes) // 2
+        if len(step.changes) > 1 and (back or middle > self.venue.told_id(i)):
             # The snapshot is taken in the middle of a step: a diff then covers its id from both sides.
-            middle = step.first + len(step.changes) // 2
             within = self.venue.book_at(i, middle)
             if within is not None:
                 update_id, book = middle, within

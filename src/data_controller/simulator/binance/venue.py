@@ -38,6 +38,7 @@ class BinanceVenue(Venue):
         self.symbols = ["".join(_pair(symbol)) for symbol in exchange.symbols]
         self.row_of = {symbol: i for i, symbol in enumerate(self.symbols)}
         self.places = [view.decimals(exchange, i) for i in range(len(self.symbols))]
+        self.lag_steps = 0  # by how many steps a depth answer is older than what the streams have told
         self.rest_side = PublicRest(self)
         n = len(self.symbols)
         self.steps: list[deque[Step]] = [deque(maxlen=KEPT) for _ in range(n)]
@@ -53,11 +54,10 @@ class BinanceVenue(Venue):
             self._told.append({speed: Told(first, now) for speed in SPEEDS_MS[flavour]})
 
     def open(self, path: str) -> BinanceSession | None:
-        """A connection to /ws, /ws/NAME/NAME or /stream?streams=NAME/NAME."""
-        bare = path.partition("?")[0]
-        if bare.startswith(("/ws", "/stream")):
-            return BinanceSession(self, path)
-        return None
+        """A connection to /ws, /ws/NAME/NAME or /stream?streams=NAME/NAME, on the futures side behind a route too."""
+        for route in ("/public", "/market") if self.futures else ():
+            path = path.removeprefix(route)
+        return BinanceSession(self, path) if path.startswith(("/ws", "/stream")) else None
 
     def answer(self, request: Request) -> Answer:
         """Public REST."""
@@ -95,6 +95,10 @@ class BinanceVenue(Venue):
             raise LookupError(f"expected an update id of the last {KEPT} steps of {symbol}, was {update_id}")
         bids, asks = self.texts(i, book)
         return bids, asks
+
+    def told_id(self, i: int) -> int:
+        """The last update id that the fastest depth stream has told."""
+        return self._told[i][SPEEDS_MS[self.flavour][0]].last
 
     def texts(self, i: int, book: view.Book, limit: int = 1 << 30) -> list[list[tuple[str, str]]]:
         """A book's sides as texts, best first."""

@@ -150,7 +150,7 @@ class KrakenVenue(Venue):
         return {"error": ["EAPI:Rate limit exceeded"]}
 
     def answer(self, request: Request) -> Answer:
-        """Time, SystemStatus, AssetPairs, and a token for level3 to whoever sends an API-Key."""
+        """Time, SystemStatus, Assets, AssetPairs, and a token for level3 to whoever sends an API-Key."""
         path = request.path
         result: Any
         if path == "/0/public/Time":
@@ -159,6 +159,10 @@ class KrakenVenue(Venue):
             result = {"status": "online", "timestamp": iso(self.told_ns)}
         elif path == "/0/public/AssetPairs":
             result = {symbol.replace("/", ""): self._pair(i) for i, symbol in enumerate(self.symbols)}
+        elif path == "/0/public/Assets":
+            names = sorted({part for symbol in self.symbols for part in symbol.split("/")})
+            fields = {"aclass": "currency", "decimals": 10, "display_decimals": 5, "status": "enabled"}
+            result = {name: fields | {"altname": name} for name in names}
         elif path == "/0/private/GetWebSocketsToken":
             if request.method != "POST" or not request.headers.get("api-key"):
                 return Answer(200, {}, compact({"error": ["EAPI:Invalid key"]}))
