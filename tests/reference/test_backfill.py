@@ -373,11 +373,12 @@ def test_a_kill_9_in_the_middle_costs_nothing_but_time(tmp_path: Path) -> None:
             before = len(rows_but_last(lake))
             assert 0 < before < 20_000
             process = None
-            again = await asyncio.create_subprocess_exec(
-                *command, "--url", fake.url, env=_environment(), stdout=asyncio.subprocess.PIPE
-            )
-            out, _ = await again.communicate()
-            assert again.returncode == 0, out
+            pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+            terminal = {**_environment(), "FORCE_COLOR": "1", "COLUMNS": "200"}
+            again = await asyncio.create_subprocess_exec(*command, "--url", fake.url, env=terminal, **pipes)
+            out, shown = await again.communicate()
+            assert again.returncode == 0, shown
+            assert b"rows" in shown and b"ETA" in shown
             assert json.loads(out)["rows"] <= 20_000 - before
             assert plain("trades", rows(lake)) == expected(fake, "trades", 0, 30 * 3_600_000)
 
