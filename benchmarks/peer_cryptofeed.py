@@ -95,18 +95,13 @@ def once(batch: Batch, size: int) -> tuple[int, Any]:
     return time.thread_time_ns() - started, books.books
 
 
-class Peer:
+class PeerProcess:
     """cryptofeed in its own environment, asked for one pass at a time."""
 
-    def __init__(self, frames: list[str], folder: Path) -> None:
+    def __init__(self, command: list[str]) -> None:
         if not PEER.exists():
             raise FileNotFoundError(f"expected {PEER.relative_to(ROOT)}: run `make strangers`")
-        path = folder / "frames.txt"
-        path.write_text("\n".join(frames))
-        script = Path(__file__).with_name("_cryptofeed_rounds.py")
-        self._process = subprocess.Popen(
-            [str(PEER), "-P", str(script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version = self._line()["version"]
 
     def _line(self) -> dict[str, Any]:
@@ -138,7 +133,10 @@ def measure() -> dict[str, Any]:
     theirs: list[float] = []
     books = None
     with tempfile.TemporaryDirectory(prefix="bench-peer-") as folder:
-        peer = Peer(shown, Path(folder))
+        path = Path(folder) / "frames.txt"
+        path.write_text("\n".join(shown))
+        script = Path(__file__).with_name("_cryptofeed_rounds.py")
+        peer = PeerProcess([str(PEER), "-P", str(script), str(path)])
         once(batch, BATCHES[0])
         peer.once()
         for _ in range(ROUNDS):

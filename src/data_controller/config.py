@@ -24,12 +24,14 @@ from data_controller._config_file import (
 )
 from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
+from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.exchanges.ccxt.settings import CcxtSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
 from data_controller.killswitch.settings import KillSwitchSettings
+from data_controller.lake.settings import LakeSettings
 from data_controller.market.settings import ProofSettings
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.prediction.settings import PredictionSettings
@@ -37,7 +39,7 @@ from data_controller.settings import Secret, Section, restart
 from data_controller.trading.settings import RiskSettings, TradingSettings
 from data_controller.web.settings import WebSettings
 
-__all__ = ["Config", "InvalidConfig", "Problem", "check_reload", "leaves", "load", "parse", "schema"]
+__all__ = ["Config", "InvalidConfig", "Problem", "check_reload", "leaves", "load", "parse", "schema", "with_instrument"]
 
 
 def _section(kind: type[Section], description: str) -> Any:
@@ -48,6 +50,9 @@ class ExchangeSettings(Section):
     """`exchanges:` in the config file; a venue that is not named is not connected."""
 
     bitfinex: BitfinexSettings | None = restart(None, description="Bitfinex, public v2 WebSocket")
+    binance: BinanceSettings | None = restart(None, description="Binance spot, combined streams")
+    binance_usdm: BinanceUsdmSettings | None = restart(None, description="Binance USD-M futures")
+    binance_coinm: BinanceCoinmSettings | None = restart(None, description="Binance COIN-M futures")
     ccxt: CcxtSettings | None = restart(None, description="any exchange that ccxt has WebSockets for: merged, not raw")
 
 
@@ -68,6 +73,7 @@ class Config(Section):
     trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
     journal: JournalSettings = _section(JournalSettings, "how records become durable, and what disk they may use")
+    lake: LakeSettings = _section(LakeSettings, "the lake: what becomes of closed journal segments")
     killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
     monitoring: MonitoringSettings = _section(MonitoringSettings, "the monitor: health, metrics and alerts")
     web: WebSettings = _section(WebSettings, "where the monitor serves")
@@ -104,6 +110,31 @@ def load(path: Path | str, *, secrets: bool = True) -> Config:
 def parse(values: dict[str, Any], source: str = "config", *, secrets: bool = False) -> Config:
     """The validated config of plain values, such as a START record's; InvalidConfig as `load`."""
     return _build(Document(values), source, secrets=secrets)
+
+
+def with_instrument(config: Config, exchange: str, instrument: str, *, wanted: bool) -> Config:
+    """`config` with `instrument` among those of `exchange`, or not among them; ConfigError says why that cannot be.
+
+    The new tree is validated whole, as a file's is.
+    """
+    values = config.effective(masked=False)
+    venues = [name for name, section in values["exchanges"].items() if section and "instruments" in section]
+    if exchange not in venues:
+        known = ", ".join(venues) or "none"
+        raise ConfigError(f"expected an exchange that the engine was started with ({known}), was {exchange!r}")
+    section = values["exchanges"][exchange]
+    names = list(section["instruments"])
+    if (instrument in names) == wanted:
+        have = ", ".join(names) or "none"
+        what = "an instrument that is not there yet" if wanted else "one of its instruments"
+        raise ConfigError(f"expected {what} (`exchanges.{exchange}.instruments`: {have}), was {instrument!r}")
+    section["instruments"] = [*names, instrument] if wanted else [name for name in names if name != instrument]
+    source = f"{'subscribe' if wanted else 'unsubscribe'} {exchange} {instrument}"
+    new = parse(values, source)
+    problems = _unknown_leader(new, Document(values))
+    if problems:
+        raise InvalidConfig(source, problems)
+    return new
 
 
 def _build(document: Document, source: str, *, secrets: bool) -> Config:

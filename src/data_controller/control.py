@@ -37,14 +37,18 @@ MAX_FEED_BYTES = 16 << 20
 ALERTS_KEPT = 64
 """How many of its newest alerts an engine repeats in every feed."""
 
-What = Literal["status", "reload", "stop", "kill", "resume", "subscribe_feed"]
+What = Literal["status", "reload", "subscribe", "unsubscribe", "stop", "kill", "resume", "subscribe_feed"]
 Mode = Literal["HALTED", "REDUCING", "ACTIVE"]
 Phase = Literal["starting", "prehistory", "live", "stopping"]
 Severity = Literal["info", "warning", "critical"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked; `kill` and `resume` carry `{"reason": ...}` in `body`."""
+    """What is asked.
+
+    `kill` and `resume` carry `{"reason": ...}` in `body`, `subscribe` and `unsubscribe` `{"exchange": ..,
+    "instrument": ...}`.
+    """
 
     what: What
     who: str = ""

@@ -121,7 +121,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
     ran = run("--help")
     assert ran.code == 0
     runs, tools = (
-        ("demo", "run", "status", "reload", "stop", "kill", "resume"),
+        ("demo", "run", "status", "reload", "subscribe", "unsubscribe", "stop", "kill", "resume"),
         ("replay", "verify", "import", "doctor"),
     )
     for command in (*runs, *tools, "simulate", "config", "features", "model"):
@@ -186,7 +186,7 @@ def test_a_group_without_a_command_shows_its_help(inside: Path) -> None:
 def test_an_exchange_that_nobody_knows_is_refused_before_anything_is_read(inside: Path) -> None:
     ran = run("import", "frames", "no-such-file", "--exchange", "nonsense", "--out", "D")
     assert ran.code == 2
-    assert "expected bitfinex" in ran.err and "was 'nonsense'" in ran.err
+    assert "bitfinex" in ran.err and "was 'nonsense'" in ran.err
     assert not Path("D").exists()
 
 
@@ -249,11 +249,26 @@ def test_replay_and_verify_hand_their_paths_on(fake: Any) -> None:
     assert checks[0]["args"] == ([Path("a")],)
 
 
-@pytest.mark.parametrize("kind", ["cryptofeed", "frames"])
+@pytest.mark.parametrize("kind", ["frames", "ndjson", "bitstamp-log"])
 def test_imports_hand_file_exchange_and_folder_on(fake: Any, kind: str) -> None:
-    calls = fake("lake.importers", f"import_{kind}", {"frames": 1})
+    calls = fake("lake.importers", f"import_{kind.replace('-', '_')}", {"frames": 1})
     assert run("import", kind, "capture.gz", "--exchange", "bitfinex", "--out", "J").code == 0
     assert calls[0]["args"] == (Path("capture.gz"), "bitfinex", Path("J"))
+
+
+@pytest.mark.parametrize("kind", ["cryptofeed", "hftbacktest"])
+def test_imports_of_several_files_hand_them_all_on(fake: Any, kind: str) -> None:
+    calls = fake("lake.importers", f"import_{kind}", {"frames": 1})
+    assert run("import", kind, "a.0", "a.ws.0", "--exchange", "bitfinex", "--out", "J").code == 0
+    assert calls[0]["args"] == ([Path("a.0"), Path("a.ws.0")], "bitfinex", Path("J"))
+
+
+def test_imports_of_rows_need_no_exchange(fake: Any) -> None:
+    files, tables = fake("lake.importers", "import_tardis", {}), fake("lake.importers", "import_table", {})
+    assert run("import", "tardis", "a.csv", "b.csv", "--out", "J").code == 0
+    assert files[0]["args"] == ([Path("a.csv"), Path("b.csv")], Path("J"))
+    assert run("import", "table", "m.yaml", "--data", "d", "--out", "J").code == 0
+    assert tables[0]["args"] == (Path("m.yaml"), Path("J"), Path("d"))
 
 
 @pytest.mark.parametrize(
@@ -351,6 +366,15 @@ def test_status_reload_and_stop_ask_the_engine_of_the_state_directory(inside: Pa
     for what in ("status", "reload", "stop"):
         assert run(what, "--state", "S").code == 0
     assert [call["args"] for call in calls] == [(Path("S"), what, {}) for what in ("status", "reload", "stop")]
+
+
+def test_subscribe_and_unsubscribe_name_an_exchange_and_an_instrument(fake: Any) -> None:
+    calls = fake("control", "request", {"reloaded": True})
+    for what in ("subscribe", "unsubscribe"):
+        assert run(what, "bitfinex", "tBTCUSD", "--state", "S").code == 0
+    asked = {"exchange": "bitfinex", "instrument": "tBTCUSD"}
+    assert [call["args"] for call in calls] == [(Path("S"), what, asked) for what in ("subscribe", "unsubscribe")]
+    assert run("subscribe", "bitfinex").code == 2
 
 
 def test_status_of_a_latched_engine_ends_with_4(fake: Any) -> None:

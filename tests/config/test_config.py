@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_controller import config
-from data_controller.config import Config, InvalidConfig, check_reload, leaves, load, parse, schema
+from data_controller.config import Config, InvalidConfig, check_reload, leaves, load, parse, schema, with_instrument
 from data_controller.errors import ConfigError
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -213,6 +213,34 @@ def test_instruments_are_hot_and_the_address_is_not() -> None:
 
     assert check_reload(tree(), tree(instruments=["tBTCUSD"])) == []
     assert check_reload(tree(), tree(url="ws://127.0.0.1:1")) == ["exchanges.bitfinex.url"]
+
+
+def test_an_instrument_is_added_or_taken_out_and_nothing_else_changes() -> None:
+    old = parse({"exchanges": {"bitfinex": {"instruments": ["tBTCUSD"], "trades": False}}})
+    more = with_instrument(old, "bitfinex", "tETHUSD", wanted=True)
+    assert more.exchanges.bitfinex is not None
+    assert more.exchanges.bitfinex.instruments == ("tBTCUSD", "tETHUSD")
+    assert check_reload(old, more) == []
+    assert with_instrument(more, "bitfinex", "tETHUSD", wanted=False) == old
+
+
+@pytest.mark.parametrize(
+    ("exchange", "instrument", "wanted", "reason"),
+    [
+        ("kraken", "tBTCUSD", True, r"started with \(bitfinex\), was 'kraken'"),
+        ("bitfinex", "tBTCUSD", True, "expected an instrument that is not there yet"),
+        ("bitfinex", "tETHUSD", False, r"expected one of its instruments .*: tBTCUSD\), was 'tETHUSD'"),
+        ("bitfinex", "no symbol", True, "as Bitfinex writes them"),
+        ("bitfinex", "tBTCUSD", False, r"features\.leader"),
+    ],
+)
+def test_an_instrument_that_cannot_be_added_or_taken_out_says_why(
+    exchange: str, instrument: str, wanted: bool, reason: str
+) -> None:
+    leader = {"features": {"leader": "bitfinex:tBTCUSD"}}
+    old = parse({"exchanges": {"bitfinex": {"instruments": ["tBTCUSD"]}}, **leader})
+    with pytest.raises(ConfigError, match=reason):
+        with_instrument(old, exchange, instrument, wanted=wanted)
 
 
 @given(st.sampled_from([path for path, _ in leaves()]))

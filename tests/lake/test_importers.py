@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,14 @@ from hypothesis import strategies as st
 
 from data_controller.errors import ImportFormatError, JournalError
 from data_controller.journal import info, read
-from data_controller.lake.importers import MADE_UP_START_NS, import_cryptofeed, import_frames
+from data_controller.lake.importers import (
+    MADE_UP_START_NS,
+    import_bitstamp_log,
+    import_cryptofeed,
+    import_frames,
+    import_hftbacktest,
+    import_ndjson,
+)
 from data_controller.lake.tables import read_table
 from data_controller.records import Fetched, Kind, Start
 
@@ -145,16 +154,18 @@ def test_frames_before_any_connection_line_get_one(tmp_path: Path) -> None:
         LINES[1] + b"\n",
         gzip.compress(b"\n".join(LINES))[:-12],
         b"\x1f\x8b" + b"not gzip at all",
+        bz2.compress(b"\n".join(LINES) * 9)[:-12],
+        b"BZh9not bzip at all",
     ],
 )
-@pytest.mark.parametrize("importer", [import_cryptofeed, import_frames])
+@pytest.mark.parametrize("importer", [import_cryptofeed, import_frames, import_hftbacktest, import_ndjson])
 def test_a_file_of_another_format_is_refused_in_one_line_and_leaves_nothing(
     tmp_path: Path, content: bytes, importer: Any
 ) -> None:
     path = tmp_path / "capture"
     path.write_bytes(content)
     with pytest.raises(ImportFormatError) as refused:
-        importer(path, "bitfinex", tmp_path / "out")
+        importer(path, "binance_usdm", tmp_path / "out")
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)
     assert list(tmp_path.iterdir()) == [path]
@@ -215,7 +226,7 @@ def test_every_line_is_a_record_or_is_kept_aside(tmp_path_factory: pytest.TempPa
     found = info(tmp_path / "out")
     assert found.records == report["records"]
     content = [line.rstrip(b"\r\n") for line in path.read_bytes().split(b"\n")]
-    skipped = sum(not line for line in content) + content[0].startswith(b"configuration:")
+    skipped = sum(not line for line in content) + sum(line.startswith(b"configuration: {") for line in content)
     taken = report["frames"] + report["sent"] + report["fetched"] + found.by_kind[Kind.OPENED]
     made_up = sum(payload == b"the capture does not say" for _, _, _, payload in records(tmp_path / "out"))
     assert taken - made_up + report["garbage_lines"] == len(content) - skipped
@@ -241,3 +252,197 @@ def test_the_array_capture_is_imported_by_its_own_text(tmp_path: Path) -> None:
     found = frames(out)
     assert len(found) == report["frames"] == 100_001
     assert b"[" + b", ".join(found) + b"]" == gzip.decompress(RAW_ORDERS.read_bytes()).strip()
+
+
+SETS = Path(__file__).resolve().parents[3] / "shared" / "data" / "raw_ws"
+COUNTS = {  # file: frames, fetched, sent
+    "cryptofeed_2021-04-05/KRAKEN-4b7396.0": (152, 0, 1),
+    "cryptofeed_2021-04-05/KRAKEN-82ac16.0": (142, 0, 1),
+    "cryptofeed_2021-04-05/KRAKEN-c197c0.0.gz": (14636, 0, 1),
+    "cryptofeed_2021-04-05/BINANCE-b38f7c.0.gz": (11357, 10, 0),
+    "cryptofeed_2021-04-05/BINANCE_FUTURES-1125a2.0.gz": (8421, 5, 0),
+    "cryptofeed_2021-04-05/BITMEX-d944be.0.gz": (7043, 0, 3),
+    "cryptofeed_2021-04-05/BITSTAMP-b88f8b.0.gz": (3254, 10, 20),
+    "cryptofeed_2021-04-05/BITFLYER-ac44d0.0.gz": (3902, 0, 40),
+    "cryptofeed_2021-04-05/DERIBIT-5dd9ce.0": (461, 0, 1),
+    "cryptofeed_2021-04-05/GEMINI-e6096f.0.gz": (1804, 0, 1),
+    "cryptofeed_2021-04-05/OKCOIN-726568.0.gz": (3627, 0, 1),
+    "cryptofeed_2021-04-05/UPBIT-d78752.0.gz": (1733, 0, 1),
+    "cryptofeed_2021-04-17/COINBASE.0": (0, 1, 0),
+    "cryptofeed_2021-04-17/COINBASE.ws.28.0.gz": (9946, 0, 3),
+    "cryptofeed_2021-04-17/BYBIT.0": (0, 1, 0),
+    "cryptofeed_2021-04-17/BYBIT.ws.25.0.gz": (3342, 0, 16),
+    "cryptofeed_2021-04-17/KRAKEN_FUTURES.0": (0, 1, 0),
+    "cryptofeed_2021-04-17/KRAKEN_FUTURES.ws.46.0.gz": (7123, 0, 3),
+    "cryptofeed_2021-04-17/HUOBI.0.gz": (0, 1, 0),
+    "cryptofeed_2021-04-17/HUOBI.ws.44.0.gz": (362, 0, 26),
+    "cryptofeed_2021-04-25/KUCOIN.0": (0, 1, 0),
+    "cryptofeed_2021-04-25/KUCOIN.http.0.0": (0, 9, 0),
+    "cryptofeed_2021-04-25/KUCOIN.ws.1.0.gz": (4721, 0, 13),
+    "cryptofeed_2022-02-27/OKX.0.gz": (0, 5, 0),
+    "cryptofeed_2022-02-27/OKX.ws.1.0.gz": (3777, 0, 3),
+    "cryptofeed_2022-04-03/BITGET.0": (0, 1, 0),
+    "cryptofeed_2022-04-03/BITGET.ws.1.0.gz": (746, 0, 1),
+}
+
+
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+@pytest.mark.parametrize(("name", "expected"), COUNTS.items(), ids=COUNTS)
+def test_a_real_capture_has_the_messages_that_were_counted_in_it(
+    tmp_path: Path, name: str, expected: tuple[int, int, int]
+) -> None:
+    report = import_cryptofeed(SETS / name, "bitfinex", tmp_path / "out")
+    assert (report["frames"], report["fetched"], report["sent"]) == expected
+    assert (report["garbage_lines"], report["clamped_times"]) == (0, 0)
+
+
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+@pytest.mark.parametrize(
+    ("name", "first", "decompressed"),
+    [("2021-04-05/OKCOIN-726568.0.gz", b"\xab", -15), ("2021-04-17/HUOBI.ws.44.0.gz", b"\x1f\x8b", 31)],
+)
+def test_frames_that_were_written_as_python_bytes_are_the_bytes_of_the_wire(
+    tmp_path: Path, name: str, first: bytes, decompressed: int
+) -> None:
+    import_cryptofeed(SETS / f"cryptofeed_{name}", "bitfinex", tmp_path / "out")
+    found = frames(tmp_path / "out")
+    assert found[0].startswith(first)
+    for frame in found:
+        msgspec.json.decode(zlib.decompress(frame, decompressed))
+
+
+def test_python_bytes_that_are_none_are_kept_aside(tmp_path: Path) -> None:
+    good = [rb"1617643607: b'\x00[1]'", b'1617643608: b"[\'2]"', b"1617643609: [3]"]
+    bad = [b"1617643609: b'", b"1617643609: b'a'+b'c'", b"1617643609: b'\xff'", b"1617643609: b'a'.join()"]
+    out = tmp_path / "out"
+    assert import_cryptofeed(capture(tmp_path, [*good, *bad]), "bitfinex", out)["garbage_lines"] == len(bad)
+    assert frames(out) == [b"\x00[1]", b"['2]", b"[3]"]
+
+
+def test_the_files_of_one_capture_are_merged_by_time_with_a_slot_each(tmp_path: Path) -> None:
+    lists, sockets, empty = tmp_path / "X.0", tmp_path / "X.ws.1.0", tmp_path / "X.ws.2.0"
+    lists.write_bytes(b"https://x/list -> 1617643600.5: [1]\nconfiguration: {}\nhttps://x/book -> 1617643608.5: [2]\n")
+    sockets.write_bytes(b"wss://x <-> 1617643601\n1617643608.4: [3]\n1617643608.3: [4]\n1617643609: [5]\n")
+    empty.write_bytes(b"")
+    out = tmp_path / "out"
+    report = import_cryptofeed([lists, sockets, empty], "bitfinex", out)
+    assert [(kind, conn, time // 10**8 - 16176436000) for kind, conn, time, _ in records(out)[1:]] == [
+        (Kind.FETCHED, 0, 5),
+        (Kind.OPENED, 1, 10),
+        (Kind.FRAME, 1, 84),
+        (Kind.FRAME, 1, 84),
+        (Kind.FETCHED, 0, 85),
+        (Kind.FRAME, 1, 90),
+        (Kind.CLOSED, 1, 90),
+    ]
+    assert (report["garbage_lines"], report["clamped_times"], report["lines"]) == (0, 1, 7)
+
+
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+def test_a_real_capture_of_three_files_is_one_journal(tmp_path: Path) -> None:
+    files = [SETS / "cryptofeed_2021-04-25" / name for name in ("KUCOIN.0", "KUCOIN.http.0.0", "KUCOIN.ws.1.0.gz")]
+    out = tmp_path / "out"
+    report = import_cryptofeed(files, "bitfinex", out)
+    assert (report["frames"], report["fetched"], report["sent"], report["connections"]) == (4721, 10, 13, 1)
+    found = records(out)
+    assert {conn for kind, conn, _, _ in found if kind is Kind.FRAME} == {2}
+    times = [time for _, _, time, _ in found]
+    assert times == sorted(times)
+
+
+def test_a_collected_snapshot_is_an_answer_with_the_address_that_was_asked(tmp_path: Path) -> None:
+    lines = [
+        b'1723161255000000001 {"lastUpdateId":7,"bids":[],"asks":[]}',
+        b'1723161255030314667 {"stream":"btcusdt@trade","data":{"e":"trade"}}',
+        b"1723161255030314668 nothing",
+    ]
+    out = tmp_path / "out"
+    report = import_hftbacktest(capture(tmp_path, lines), "binance_usdm", out)
+    assert (report["frames"], report["fetched"], report["garbage_lines"]) == (1, 1, 1)
+    assert frames(out) == [b'{"stream":"btcusdt@trade","data":{"e":"trade"}}']
+    (fetched,) = (payload for kind, _, _, payload in records(out) if kind is Kind.FETCHED)
+    assert msgspec.json.decode(fetched, type=Fetched) == Fetched(
+        request="https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
+        status=200,
+        body=b'{"lastUpdateId":7,"bids":[],"asks":[]}',
+    )
+    with pytest.raises(ImportFormatError, match="expected --exchange binance or"):
+        import_hftbacktest(capture(tmp_path, lines), "kraken", tmp_path / "other")
+
+
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+@pytest.mark.parametrize(
+    ("exchange", "names", "frames_in_it", "snapshots"),
+    [
+        ("binance_usdm", ["usdm/btcusdt_20240808.gz"], 93953, 1),
+        ("binance", ["spot/btcusdt_20240808.gz", "spot/btcusdt_20240809.gz"], 41249 + 58325 - 1, 1),
+        ("binance_coinm", ["cm/btcusd_perp_20240808.gz", "cm/btcusd_perp_20240809.gz"], 48270 + 50116 - 1, 1),
+    ],
+)
+def test_collected_files_are_imported_whole(
+    tmp_path: Path, exchange: str, names: list[str], frames_in_it: int, snapshots: int
+) -> None:
+    files = [SETS / "hftbacktest_binance" / name for name in names]
+    report = import_hftbacktest(files, exchange, tmp_path / "out")
+    assert (report["frames"], report["fetched"], report["connections"]) == (frames_in_it, snapshots, 1)
+    assert (report["garbage_lines"], report["clamped_times"]) == (0, 0)
+
+
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+def test_the_ndjson_recording_is_imported_whole(tmp_path: Path) -> None:
+    file = SETS / "gobrien_binance_usdm_2026-02-26" / "raw_1772137284.ndjson.gz"
+    report = import_ndjson(file, "binance_usdm", tmp_path / "out")
+    assert (report["frames"], report["fetched"], report["notes"], report["garbage_lines"]) == (368 + 923, 4, 2, 0)
+    assert report["made_up_times"]
+    found = records(tmp_path / "out")
+    assert {time // 10**12 for _, _, time, _ in found} == {1772137}
+    assert all(b'"e":' in payload for kind, _, _, payload in found if kind is Kind.FRAME)
+
+
+def test_lines_of_bitstamps_log_become_frames(tmp_path: Path) -> None:
+    path = tmp_path / "log.bz2"
+    path.write_bytes(bz2.compress(b'1430438404518 order_created {"id": 1}\n1430438404645 trade {"id": 2}\nx\n'))
+    out = tmp_path / "out"
+    report = import_bitstamp_log(path, "bitfinex", out)
+    assert frames(out) == [b'order_created {"id": 1}', b'trade {"id": 2}']
+    assert (report["garbage_lines"], report["first_recv_ns"]) == (1, 1430438404518 * 10**6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SETS.exists(), reason="the shared captures are not here")
+def test_the_day_of_bitstamps_log_is_imported_whole(tmp_path: Path) -> None:
+    file = SETS.parent / "l3" / "bitstamp_2015-05-01" / "2015-05-01.log.bz2"
+    report = import_bitstamp_log(file, "bitfinex", tmp_path / "out")
+    assert (report["frames"], report["garbage_lines"], report["clamped_times"]) == (276767, 0, 0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    importer=st.sampled_from([import_hftbacktest, import_ndjson, import_bitstamp_log]),
+    lines=st.lists(
+        st.sampled_from(
+            [
+                b'1723161255000000001 {"lastUpdateId":7}',
+                b'1723161255030314667 {"stream":"btcusdt@trade","data":{}}',
+                b'{"ts_local":1772137285.1,"symbol":"A","type":"snapshot","data":{}}',
+                b'{"ts_local":1e999,"symbol":"A","type":"t","data":{}}',
+                b'{"ts_local":-1,"symbol":"A","type":"t","data":{}}',
+                b'1430438404518 order_created {"id": 1}',
+            ]
+        )
+        | st.binary(max_size=40).filter(lambda line: b"\n" not in line),
+        max_size=8,
+    ),
+)
+def test_no_line_is_lost_without_a_word_by_any_importer_of_lines(
+    tmp_path_factory: pytest.TempPathFactory, importer: Any, lines: list[bytes]
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("lines")
+    path = capture(tmp_path, lines)
+    try:
+        report = importer(path, "binance_usdm", tmp_path / "out")
+    except ImportFormatError:
+        assert list(tmp_path.iterdir()) == [path]
+        return
+    filled = sum(bool(line.rstrip(b"\r\n")) for line in path.read_bytes().split(b"\n"))
+    assert report["frames"] + report["fetched"] + report["garbage_lines"] == filled

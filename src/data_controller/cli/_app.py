@@ -13,9 +13,11 @@ from data_controller.cli import (
     control,
     demo,
     doctor,
+    export,
     features,
     imports,
     instruments,
+    lake,
     model,
     replay,
     run,
@@ -58,13 +60,21 @@ app.command("demo", rich_help_panel=RUNNING, epilog=EPILOG)(demo.demo)
 app.command("run", rich_help_panel=RUNNING, epilog=EPILOG)(run.run)
 app.command("status", rich_help_panel=RUNNING, epilog=EPILOG)(control.status)
 app.command("reload", rich_help_panel=RUNNING, epilog=EPILOG)(control.reload)
+app.command("subscribe", rich_help_panel=RUNNING, epilog=EPILOG)(control.subscribe)
+app.command("unsubscribe", rich_help_panel=RUNNING, epilog=EPILOG)(control.unsubscribe)
 app.command("stop", rich_help_panel=RUNNING, epilog=EPILOG)(control.stop)
 app.command("kill", rich_help_panel=RUNNING, epilog=EPILOG)(control.kill)
 app.command("resume", rich_help_panel=RUNNING, epilog=EPILOG)(control.resume)
 app.command("replay", rich_help_panel=RECORDED, epilog=EPILOG)(replay.replay)
 app.command("verify", rich_help_panel=RECORDED, epilog=EPILOG)(verify.verify)
 app.command("backfill", rich_help_panel=RECORDED, epilog=EPILOG)(backfill.backfill)
+app.command("ls", rich_help_panel=RECORDED, epilog=EPILOG)(lake.ls)
+app.command("query", rich_help_panel=RECORDED, epilog=EPILOG)(lake.query)
+app.command("book", rich_help_panel=RECORDED, epilog=EPILOG)(lake.book)
+app.command("gaps", rich_help_panel=RECORDED, epilog=EPILOG)(lake.gaps)
+app.command("compact", rich_help_panel=RECORDED, epilog=EPILOG)(lake.compact)
 app.add_typer(imports.app, name="import", rich_help_panel=RECORDED)
+app.add_typer(export.app, name="export", rich_help_panel=RECORDED)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=RUNNING)
 app.command("instruments", rich_help_panel=SETTING_UP, epilog=EPILOG)(instruments.instruments)
 app.command("doctor", rich_help_panel=SETTING_UP, epilog=EPILOG)(doctor.doctor)

@@ -1,8 +1,9 @@
-"""`status`, `reload`, `stop`, `kill`, `resume`: a running engine, by its control socket and its latch file."""
+"""A running engine, by its control socket and its latch file: what it does, what it collects, how it ends."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,6 +36,41 @@ def reload(state: StateDir = None, config: OptionalConfigFile = None, as_json: J
     from data_controller import control
 
     _plain(control.request(folder, "reload", {}), "reloaded", as_json)
+
+
+Exchange = Annotated[str, typer.Argument(help="An exchange of the config that the engine was started with.")]
+Instrument = Annotated[str, typer.Argument(help="An instrument, as `exchanges.EXCHANGE.instruments` would name it.")]
+
+
+def subscribe(
+    exchange: Exchange,
+    instrument: Instrument,
+    state: StateDir = None,
+    config: OptionalConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Collect one more instrument, until the next reload or start. No other book is touched."""
+    _collect("subscribe", exchange, instrument, find_state_dir(state, config), as_json)
+
+
+def unsubscribe(
+    exchange: Exchange,
+    instrument: Instrument,
+    state: StateDir = None,
+    config: OptionalConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Collect one instrument no more, until the next reload or start. No other book is touched."""
+    _collect("unsubscribe", exchange, instrument, find_state_dir(state, config), as_json)
+
+
+def _collect(
+    what: Literal["subscribe", "unsubscribe"], exchange: str, instrument: str, folder: Path, as_json: bool
+) -> None:
+    from data_controller import control
+
+    asked = {"exchange": exchange, "instrument": instrument}
+    _plain(control.request(folder, what, asked), f"{what}d {exchange} {instrument}", as_json)
 
 
 def stop(state: StateDir = None, config: OptionalConfigFile = None, as_json: Json = False) -> None:

@@ -17,10 +17,11 @@ import msgspec
 from data_controller import __version__
 from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
-from data_controller.config import Config, check_reload, load
+from data_controller.config import Config, check_reload, load, with_instrument
 from data_controller.control import Request, StateLock, default_who
 from data_controller.engine.bridge_keeper import BridgeKeeper
 from data_controller.engine.clock import Clock
+from data_controller.engine.compact_keeper import CompactKeeper
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
@@ -120,6 +121,7 @@ class LiveEngine:
             stack.push_async_callback(self.monitor.stop)
             stack.push_async_callback(self.bridge.stop)
             self.bridge.look(self._clock.now_ns())
+            stack.push_async_callback(self.compactor.stop)
             await self.monitor.start()
             await self._start_record()
             await self._run()
@@ -137,9 +139,10 @@ class LiveEngine:
         # A thread that writes tables may hold the interpreter this long while a frame waits; the default is 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._emit({"event": "compiling"})
-        await asyncio.to_thread(ensure_compiled)
+        venues = [name for name, settings in config.exchanges if settings is not None]
+        await asyncio.to_thread(ensure_compiled, venues)
         self._models.bundle_of(config)
-        warm_up()
+        warm_up(venues)
         self._code = await asyncio.to_thread(code_version)
         journal_dir = self.state_dir / "journal"
         recovered = recover(journal_dir)
@@ -202,6 +205,7 @@ class LiveEngine:
         self._tell_the_feed()
         self.monitor = MonitorKeeper(self.state_dir, config, self._on_alert)
         self.bridge = BridgeKeeper(config, self._on_alert)
+        self.compactor = CompactKeeper(self.state_dir, config.lake, self._on_alert)
         loop.set_exception_handler(self._on_stray_error)
         await self.server.start()
 
@@ -344,6 +348,7 @@ class LiveEngine:
                 self.stop(ended)
             self.monitor.look(now_ns)
             self.bridge.look(now_ns)
+            self.compactor.look(now_ns)
         core.push(Kind.PULSE, NO_CONNECTION, now_ns, payload)
         core.step()
         core.wake()  # slices of a tick, pausing
@@ -408,13 +413,18 @@ class LiveEngine:
                 return {"stopping": True}
             case "reload":
                 return await self.reload(request.who)
+            case "subscribe" | "unsubscribe":
+                exchange, instrument = (str(request.body.get(key) or "") for key in ("exchange", "instrument"))
+                return await self.collect(exchange, instrument, request.what == "subscribe", request.who)
             case "kill":
                 return self._kill(str(request.body.get("reason") or "killed"), request.who)
             case "resume":
                 self.latch.clear(str(request.body.get("reason") or ""), request.who)
                 self._follow_latch()
                 return {"latched": False}
-        raise ControlError(f"expected status, reload, stop, kill or resume, was {request.what!r}")
+        raise ControlError(
+            f"expected status, reload, subscribe, unsubscribe, stop, kill or resume, was {request.what!r}"
+        )
 
     def _kill(self, reason: str, who: str) -> dict[str, Any]:
         self.core.perform(LatchAction(reason, who))
@@ -428,22 +438,36 @@ class LiveEngine:
                 raise ConfigError(
                     "expected an engine started with a config file, was started without one: nothing to reload"
                 )
-            new = await asyncio.to_thread(load, self.config_path)
-            fixed = check_reload(self.config, new)
-            if fixed:
-                text = ", ".join(f"`{key}`" for key in fixed)
-                raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
-            self.recorder.configure(new.journal)
-            self.shell.settings = new.ingest
-            self.rest.client.settings = new.ingest.rest
-            self.monitor.reload(new)
-            self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
-            if self.core.live:
-                self.core.spin_ns = new.engine.spin_us * 1000
-            self.config = new
-            self.feed.info = {**self.feed.info, "config": new.hash[:16]}
-            self.core.command(Command(who=who, what="reload", body=new.effective()))
-            return {"reloaded": True, "config": new.hash}
+            return self._swap(await asyncio.to_thread(load, self.config_path), who)
+
+    async def collect(self, exchange: str, instrument: str, wanted: bool, who: str) -> dict[str, Any]:
+        """Reload with `instrument` of `exchange` added or taken out, or raise ConfigError and keep the old tree.
+
+        The config file stays as it is: its next reload, or the next start, says again what is wanted.
+        """
+        async with self._reloading:
+            config = self.config
+            new = await asyncio.to_thread(with_instrument, config, exchange, instrument, wanted=wanted)
+            swapped = self._swap(new, who)
+            return {**swapped, "kept": "until the next reload or start: write it into the config file to keep it"}
+
+    def _swap(self, new: Config, who: str) -> dict[str, Any]:
+        fixed = check_reload(self.config, new)
+        if fixed:
+            text = ", ".join(f"`{key}`" for key in fixed)
+            raise ConfigError(f"expected only hot keys to change, was {text}: restart the engine for these")
+        self.recorder.configure(new.journal)
+        self.shell.settings = new.ingest
+        self.rest.client.settings = new.ingest.rest
+        self.monitor.reload(new)
+        self.compactor.reload(new.lake)
+        self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
+        if self.core.live:
+            self.core.spin_ns = new.engine.spin_us * 1000
+        self.config = new
+        self.feed.info = {**self.feed.info, "config": new.hash[:16]}
+        self.core.command(Command(who=who, what="reload", body=new.effective()))
+        return {"reloaded": True, "config": new.hash}
 
     def _reload_by_signal(self) -> None:
         async def reload() -> None:
@@ -513,6 +537,7 @@ class LiveEngine:
         await asyncio.sleep(0)  # what went wrong meanwhile
         await self.server.stop()
         await self.monitor.stop()
+        await self.compactor.stop()
         return summary_of(pipeline) | {
             "orders_left": core.orders_left,
             "orders_stopped": core.orders_stopped,

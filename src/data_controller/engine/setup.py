@@ -9,6 +9,7 @@ import numpy as np
 
 from data_controller import exchanges
 from data_controller.config import Config, parse
+from data_controller.errors import ConfigError
 from data_controller.features.parameters import load_parameters
 from data_controller.market.tables import Tables
 from data_controller.pipeline.setup import Setup, VenueSetup
@@ -16,13 +17,22 @@ from data_controller.prediction.bundle import Bundle
 from data_controller.records import Start
 
 
-def setup_of(config: Config, bundle: Bundle | None, *, wishes: bool, record_only: bool = False) -> Setup:
-    """The Setup of `config`; without `wishes` the venues are only decoded, nothing is asked of them."""
+def setup_of(
+    config: Config, bundle: Bundle | None, *, wishes: bool, record_only: bool = False, imported: str = ""
+) -> Setup:
+    """The Setup of `config`; without `wishes` the venues are only decoded, nothing is asked of them.
+
+    An import's one venue is `imported`, whatever the config connects to: it may have no section there.
+    """
     venues = []
-    for name, settings in config.exchanges:
+    if imported:
+        venues.append(VenueSetup(imported, exchanges.venue(imported).decoder, None))
+    for name, settings in () if imported else config.exchanges:
         if settings is None:
             continue
         venue = exchanges.venue(name)
+        if venue.subscriptions is None and wishes:
+            raise ConfigError(f"expected a venue that can be connected to, was {name!r}, which is import only")
 
         def make_subscriptions(tables: Tables, first: int, venue: Any = venue, settings: Any = settings) -> Any:
             return venue.subscriptions(settings, tables, first)
@@ -61,10 +71,10 @@ def configure_replay(
     """How a replay reads a START: the recorded config, or `override`; an import names only its exchange."""
 
     def configure(start: Start) -> Setup:
-        imported = set(start.config) == {"exchange"}
-        recorded = {"exchanges": {start.config["exchange"]: {}}} if imported else start.config
-        config = override or parse(recorded)
+        imported = str(start.config["exchange"]) if set(start.config) == {"exchange"} else ""
+        config = override or parse({} if imported else start.config)
         only = record_only or bool(start.restored.get("record_only"))
-        return setup_of(config, None if only else bundle_of(config), wishes=not imported, record_only=only)
+        bundle = None if only else bundle_of(config)
+        return setup_of(config, bundle, wishes=not imported, record_only=only, imported=imported)
 
     return configure

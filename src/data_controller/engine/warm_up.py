@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from data_controller import exchanges
 from data_controller.config import Config, parse
 from data_controller.engine.latency import Steps
 from data_controller.engine.models import Models
 from data_controller.engine.setup import setup_of
-from data_controller.exchanges.bitfinex._attention import attention
+from data_controller.exchanges.protocols import Rows
+from data_controller.exchanges.streaming.attention import attention
 from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.journal.arena import Arena
 from data_controller.market.proof import fall_silent
+from data_controller.market.tables import Tables
 from data_controller.pipeline.loop import first_row_later
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import NO_CONNECTION, Answer, Kind, Start
@@ -48,28 +52,37 @@ _SCRIPT = (
 
 
 MARK = "compiled"
-"""File in the kernels' cache folder that says that all of them are in it."""
+"""Files in the kernels' cache folder begin with it; each says that all kernels of a venue's engine are in the cache."""
 
 
-def ensure_compiled() -> bool:
+def ensure_compiled(venues: Iterable[str] = ()) -> bool:
     """Fill the kernel cache where it is not full, in a child process; True where there was something to compile.
 
+    `venues` are those whose decoders will run; Bitfinex's is always among them.
     A child that fails is not the end: this process compiles what is missing when it comes to it.
     """
-    mark = Path(os.environ["NUMBA_CACHE_DIR"]) / MARK
-    if mark.exists():
+    missing = [
+        (venue, mark)
+        for venue in sorted({"bitfinex", *venues})
+        if not (mark := Path(os.environ["NUMBA_CACHE_DIR"]) / f"{MARK}-{venue}").exists()
+    ]
+    if not missing:
         return False
     source = os.fspath(Path(__file__).parents[2])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run([sys.executable, "-P", "-m", "data_controller.engine.warm_up"], env=environment, check=False)
+    program = [sys.executable, "-P", "-m", "data_controller.engine.warm_up", *(venue for venue, _ in missing)]
+    done = subprocess.run(program, env=environment, check=False)
     if done.returncode == 0:
-        mark.touch()
+        for _, mark in missing:
+            mark.touch()
     return True
 
 
-def warm_up() -> None:
-    """Run every compiled entry once, so that none is loaded or compiled while sockets wait."""
+def warm_up(venues: Iterable[str] = ()) -> None:
+    """Run every compiled entry once, those of `venues` too, so that none is loaded or compiled while sockets wait."""
+    for venue in venues:
+        _warm_up_venue(venue)
     config: Config = parse({"exchanges": {"bitfinex": {}}, "proof": {"act_on": ["PROVED", "UNVERIFIABLE"]}})
     models = Models()
     bundle = models.bundle_of(config)
@@ -123,5 +136,19 @@ def _warm_up_the_rest(pipeline: Pipeline, arena: Arena, now_ns: int) -> None:
     steps.fold(arena.batch, pipeline.wire_numbers, (0, 0, 0))
 
 
+def _warm_up_venue(name: str) -> None:
+    """Open a connection of a decoder, have it read a frame and a fetched answer of no meaning, close it."""
+    decoder, rows, now_ns = exchanges.venue(name).decoder(Tables()), Rows(), 1_700_000_000 * _S
+    arena = Arena(1 << 12, 16)
+    arena.push(Kind.FRAME, 0, now_ns, b"{}")
+    decoder.opened(0, 1, now_ns, rows)
+    decoder.decode(arena.batch, 0, 1, rows, np.zeros(1, np.int64))
+    for url in ("/depth?symbol=WARMUP", ""):
+        for _ in decoder.fetched(0, url, 200, b'{"bids":[],"asks":[]}', 2, now_ns, rows):
+            rows.clear()
+    assert not np.any(decoder.heard_ns)
+    decoder.closed(0, 3, now_ns, rows)
+
+
 if __name__ == "__main__":
-    warm_up()
+    warm_up(sys.argv[1:])

@@ -15,24 +15,34 @@ ENTRY_POINTS = "data_controller.exchanges"
 
 
 class Venue(NamedTuple):
-    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section."""
+    """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section.
+
+    One that is import only (an old dialect, rows of a table) has a decoder and nothing else: it can be named to
+    `import --exchange` and is replayed and verified, but no config connects to it.
+    """
 
     decoder: type[Any]
-    subscriptions: type[Any]
-    settings: type[Section]
+    subscriptions: type[Any] | None = None
+    settings: type[Section] | None = None
 
 
-_OURS: dict[str, tuple[str, str, str]] = {
-    "ccxt": (
-        "data_controller.exchanges.ccxt.decoder:CcxtDecoder",
-        "data_controller.exchanges.ccxt.subscriptions:CcxtSubscriptions",
-        "data_controller.exchanges.ccxt.settings:CcxtSettings",
-    ),
-    "bitfinex": (
-        "data_controller.exchanges.bitfinex.decoder:BitfinexDecoder",
-        "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
-        "data_controller.exchanges.bitfinex.settings:BitfinexSettings",
-    ),
+def _native(module: str, prefix: str) -> tuple[str, ...]:
+    """The three classes of a venue that a config can connect to."""
+    package = f"data_controller.exchanges.{module}"
+    return (
+        f"{package}.decoder:{prefix}Decoder",
+        f"{package}.subscriptions:{prefix}Subscriptions",
+        f"{package}.settings:{prefix}Settings",
+    )
+
+
+_OURS: dict[str, tuple[str, ...]] = {
+    "bitfinex": _native("bitfinex", "Bitfinex"),
+    "binance": _native("binance", "Binance"),
+    "binance_usdm": _native("binance", "BinanceUsdm"),
+    "binance_coinm": _native("binance", "BinanceCoinm"),
+    "ccxt": _native("ccxt", "Ccxt"),
+    "rows": ("data_controller.exchanges.rows.decoder:RowsDecoder",),
 }
 
 

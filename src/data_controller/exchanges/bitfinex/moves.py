@@ -15,6 +15,7 @@ from data_controller.exchanges.bitfinex.slots import (
     SlotState,
     Subscription,
 )
+from data_controller.exchanges.streaming.backoff import doubling_ns
 
 REFUSALS_BEFORE_GIVING_UP = 3
 COUNTERS = ("resyncs", "reconnects", "lost_answers", "refusals", "strays", "given_up")
@@ -71,19 +72,11 @@ class Moves:
 
     def back_off(self, ch: Subscription, now_ns: int) -> None:
         """Note a resync, and from when on `ch` may be asked for: one that held for long enough starts over."""
-        if now_ns - max(ch.resynced_ns, ch.not_before_ns) > int(self.settings.resync_stable_after_s * _S):
-            ch.resyncs_in_a_row = 0
-        ch.not_before_ns = now_ns + self._delay_ns(ch.resyncs_in_a_row)
-        ch.resyncs_in_a_row += 1
-        ch.resynced_ns = now_ns
+        settings = self.settings
+        ch.resyncs.note(
+            now_ns, settings.resync_backoff_s, settings.resync_backoff_max_s, settings.resync_stable_after_s
+        )
         self.counters["resyncs"] += 1
-
-    def _delay_ns(self, failures: int) -> int:
-        """Delay after `failures` in a row: 0, first, 2 first, 4 first ... up to the maximum."""
-        if failures == 0:
-            return 0
-        first_s, max_s = self.settings.resync_backoff_s, self.settings.resync_backoff_max_s
-        return int(min(first_s * 2.0 ** min(failures - 1, 32), max_s) * _S)
 
     def let_go(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
         """Give a channel up that is wanted no more; one whose answer is awaited goes when the answer comes."""
@@ -100,7 +93,7 @@ class Moves:
             return self.serve(slot, now_ns)
         if ch.state is ChannelState.LIVE:  # the venue let it go unasked
             self.back_off(ch, now_ns)
-        ch.wait(now_ns, ch.not_before_ns)
+        ch.wait(now_ns, ch.resyncs.not_before_ns)
         return self.serve(slot, now_ns)
 
     def disown(self, slot: Slot, chan_id: int, now_ns: int) -> list[Action]:
@@ -131,13 +124,12 @@ class Moves:
             del slot.channels[ch.row]
             return self.serve(slot, now_ns)
         ch.refusals += 1
-        ch.wait(now_ns, now_ns + self._delay_ns(ch.refusals))
+        settings = self.settings
+        ch.wait(now_ns, now_ns + doubling_ns(ch.refusals, settings.resync_backoff_s, settings.resync_backoff_max_s))
         if ch.refusals < REFUSALS_BEFORE_GIVING_UP:
             return []
-        retry_s = min(
-            self.settings.retry_given_up_after_s * 2.0 ** min(ch.given_up, 32), self.settings.retry_given_up_max_s
-        )
-        ch.state, ch.deadline_ns = ChannelState.FAILED, now_ns + int(retry_s * _S)
+        retry_ns = doubling_ns(ch.given_up + 1, settings.retry_given_up_after_s, settings.retry_given_up_max_s)
+        ch.state, ch.deadline_ns = ChannelState.FAILED, now_ns + retry_ns
         ch.given_up += 1
         if ch.given_up > 1:
             return []
@@ -145,7 +137,7 @@ class Moves:
         request = ch.request.decode()
         text = (
             f"connection {slot.conn}: {request} was refused {ch.refusals} times, last with {code}: check the symbol; it"
-            f" is tried again in {retry_s:g} s"
+            f" is tried again in {retry_ns / _S:g} s"
         )
         return [Alert("critical", "bitfinex_channel_refused", text)]
 

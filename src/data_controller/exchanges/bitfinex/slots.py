@@ -10,6 +10,7 @@ from typing import Any
 
 from data_controller.exchanges.bitfinex import requests
 from data_controller.exchanges.bitfinex.settings import MAX_CONNECTIONS, BitfinexSettings
+from data_controller.exchanges.streaming.backoff import Backoff
 from data_controller.market.tables import Channel, Tables
 
 VENUE = "bitfinex"
@@ -57,9 +58,7 @@ class Subscription:
     repeated: bool = False  # the request in flight was sent twice
     refusals: int = 0  # in a row
     given_up: int = 0  # times in a row; 0 once it is live
-    resyncs_in_a_row: int = 0
-    resynced_ns: int = 0
-    not_before_ns: int = 0  # earliest next subscribe after a resync
+    resyncs: Backoff = field(default_factory=Backoff)
     wanted: bool = True  # False: goes away once the venue has let it go
 
     def wait(self, now_ns: int, due_ns: int) -> None:

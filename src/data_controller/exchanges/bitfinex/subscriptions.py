@@ -45,7 +45,6 @@ from numpy.typing import NDArray
 
 from data_controller.actions import Action, Alert, Send
 from data_controller.exchanges.bitfinex import requests
-from data_controller.exchanges.bitfinex._attention import attention
 from data_controller.exchanges.bitfinex.moves import REFUSALS_BEFORE_GIVING_UP, Moves
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
 from data_controller.exchanges.bitfinex.slots import (
@@ -57,6 +56,7 @@ from data_controller.exchanges.bitfinex.slots import (
     SlotState,
     wanted,
 )
+from data_controller.exchanges.streaming.attention import unsure
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.rows import Control
 from data_controller.market.tables import Tables
@@ -237,7 +237,7 @@ class BitfinexSubscriptions:
             elif ch.state is ChannelState.FAILED:
                 ch.wait(now_ns, now_ns)
             elif ch.state is ChannelState.LIVE:
-                ch.not_before_ns = now_ns
+                ch.resyncs.not_before_ns = now_ns
                 actions.append(self._moves.unsubscribe(slot, ch, now_ns))
         return actions + self._moves.serve(slot, now_ns)
 
@@ -368,12 +368,9 @@ class BitfinexSubscriptions:
         """Resyncs of LIVE books without a snapshot, broken, or too long unproved."""
         settings = self._moves.settings
         answer_ns, unproved_ns = int(settings.ack_timeout_s * _S), int(settings.unproved_after_s * _S)
-        if not attention(books):
-            return []
         proof, checked, snapshot = books["proof"], books["checked_ns"], books["snapshot_ns"]
-        unsure = (proof == Proof.EMPTY) | (proof == Proof.PENDING) | (proof == Proof.BROKEN)
         actions: list[Action] = []
-        for i in np.flatnonzero((books["depth"] > 0) & unsure):
+        for i in unsure(books):
             row = int(books["channel"][i])
             slot = self._slots.by_row(row)
             ch = None if slot is None else slot.channels[row]

@@ -181,7 +181,7 @@ class StreamDecoder:
         raise NotImplementedError
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
-        """Keep the change that the scan left behind `rows.stop`; see `splice.SplicedDecoder`."""
+        """Keep the change that the scan left in `rows`; see `splice.SplicedDecoder`."""
         raise NotImplementedError
 
     # streams
@@ -352,14 +352,23 @@ class StreamDecoder:
 
 
 def decimal_of(value: str | int) -> tuple[int, int, bool]:
-    """(digits, scale, negative) of a number's own text; ValueError where it is none, or longer than 18 digits."""
+    """(digits, scale, negative) of a number's own text; ValueError where it is none, or longer than 18 digits.
+
+    An exponent is worked in: digits and scale are those of the number written out.
+    """
     text = str(value)
     negative = text.startswith("-")
-    whole, _, fraction = text.removeprefix("-").partition(".")
+    mantissa, e, exponent = text.removeprefix("-").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
     digits = whole + fraction
-    if not digits.isascii() or not digits.isdigit() or len(digits.lstrip("0")) > 18 or len(fraction) > 22:
+    power = exponent.removeprefix("-").removeprefix("+") if e else "0"
+    if not (digits + power).isascii() or not digits.isdigit() or not power.isdigit() or len(power) > 3:
+        raise ValueError(f"expected a decimal number, was {text!r}")
+    scale = len(fraction) + (int(power) if exponent.startswith("-") else -int(power))
+    number = int(digits) * 10 ** max(-scale, 0)
+    if number >= 10**18 or scale > 22:
         raise ValueError(f"expected a decimal number of at most 18 digits, was {text!r}")
-    return int(digits), len(fraction), negative
+    return number, max(scale, 0), negative
 
 
 def _need_room(rows: Rows) -> None:

@@ -16,6 +16,7 @@ class Limits(NamedTuple):
     requests_per_s: float = 0.0  # requests a connection may send
     connection_life_s: float = 0.0  # the venue ends a connection by then; ours are renewed a little before
     ping_every_s: float = 0.0  # how often we must speak; 0: never
+    mixed: bool = False  # whether one request may name channels of different kinds
     acknowledged: bool = True  # whether SUBSCRIBED rows come from an answer; else from the first data
 
 
@@ -43,6 +44,10 @@ class Dialect(Protocol):
 
     def unsubscribe(self, settings: Any, channels: Sequence[Channel], request: int) -> bytes:
         """Gives `channels` up."""
+        ...
+
+    def confirm(self, settings: Any, request: int) -> bytes | None:
+        """What is sent behind requests whose own answer does not name their channels; its answer names them all."""
         ...
 
     def ping(self) -> bytes:

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+from data_controller.errors import ConfigError
+from data_controller.exchanges.naming import is_canonical, to_venue
 from data_controller.settings import Section, hot
+
+
+def symbols_of(
+    venue: str, instruments: Sequence[str], form: re.Pattern[str], example: str, category: str = ""
+) -> tuple[str, ...]:
+    """`instruments`, each by its canonical name or as the venue writes it, as the venue's symbols.
+
+    Raises ValueError where one is neither (`form` is what a symbol looks like), or is named twice.
+    """
+    try:
+        symbols = tuple(to_venue(venue, name, category) if is_canonical(name) else name for name in instruments)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    for symbol in symbols:
+        if not form.fullmatch(symbol):
+            raise ValueError(f"expected instruments such as {example}, was {symbol!r}")
+        if symbols.count(symbol) > 1:
+            raise ValueError(f"expected each instrument once, was twice: {symbol}")
+    return symbols
 
 
 class StreamingSettings(Section):

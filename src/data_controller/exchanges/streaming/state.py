@@ -15,11 +15,11 @@ CONN = np.dtype(
         ("open", "<i8"),  # 1 while the slot belongs to this venue
         ("last_seq", "<i8"),  # venues that number a connection's messages: last number taken, -1 none
         ("held_cell", "<i8"),  # by `hold`: which stream's message waits,
-        ("held_stop", "<i8"),  # behind which row it ends,
+        ("held_start", "<i8"),  # which rows it is,
+        ("held_stop", "<i8"),
         ("held_first", "<i8"),  # and the numbers it spans
         ("held_last", "<i8"),
         ("held_prev", "<i8"),
-        ("spare", "<i8"),  # the venue's own
     ]
 )
 
@@ -163,9 +163,13 @@ def gap_rows(rows: Any, r: Any, seq: Any, recv_ns: Any, conn: Any, missing: Any,
 
 
 @kernel
-def hold(conns: Any, c: Any, at: Any, r: Any, first: Any, last: Any, prev: Any) -> Any:
-    """Say that the message of cell `at`, whose rows end before `r`, waits for its book's snapshot; returns HELD."""
+def hold(conns: Any, c: Any, at: Any, start: Any, r: Any, first: Any, last: Any, prev: Any) -> Any:
+    """Say that the message of cell `at`, rows `start..r`, waits for its book's snapshot; returns HELD.
+
+    Rows before `start`, such as a GAP, are kept.
+    """
     conns[c].held_cell = at
+    conns[c].held_start = start
     conns[c].held_stop = r
     conns[c].held_first = first
     conns[c].held_last = last

@@ -21,3 +21,12 @@ def attention(books: NDArray[np.void]) -> bool:
         if book.proof == _EMPTY or book.proof == _PENDING or book.proof == _BROKEN:
             return True
     return False
+
+
+def unsure(books: NDArray[np.void]) -> list[int]:
+    """Rows of `books` that are EMPTY, PENDING or BROKEN."""
+    if not attention(books):
+        return []
+    proof = books["proof"]
+    found = (proof == Proof.EMPTY) | (proof == Proof.PENDING) | (proof == Proof.BROKEN)
+    return np.flatnonzero((books["depth"] > 0) & found).tolist()
