@@ -22,6 +22,9 @@ from hypothesis import strategies as st
 from data_controller.errors import ConfigError, RestError, RestRefused, TableError
 from data_controller.exchanges.rest_limits import RestLimits
 from data_controller.lake.backfill_sink import DAY_NS, BackfillSink, Series, merged, without
+from data_controller.lake.catalogue import Catalogue
+from data_controller.lake.store import Store
+from data_controller.lake.writer import sweep
 from data_controller.reference import backfill as driver
 from data_controller.reference.backfill import Job, backfill, planned
 from data_controller.reference.history import Page, Row, table_of, width_ns
@@ -400,6 +403,17 @@ sys.exit(main())
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_the_lakes_own_readers_see_what_was_backfilled(tmp_path: Path) -> None:
+    sink, series = BackfillSink(tmp_path), Series("okx", "history_trades", "BTC/USDT:USDT")
+    sink.write(series, table_of("trades", [tick(1, 1), tick(2, 2)]), "exch_ns", (T0, T0 + DAY_NS), {"from": "test"})
+    catalogue = Catalogue(Store(str(tmp_path)))
+    (file,) = catalogue.files(channel="history_trades", exchange="okx")
+    assert (file.instrument, file.date, file.rows) == ("BTC/USDT:USDT", "2023-11-14", 2)
+    assert catalogue.table(file).column("id").to_pylist() == ["1", "2"]
+    assert sweep(catalogue.store, catalogue) == []
+    assert sink.covered(series) == [(T0, T0 + DAY_NS)]
 
 
 def test_a_lake_of_numbers_is_exact(tmp_path: Path) -> None:
