@@ -19,9 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_controller.errors import ConfigError, RestError, RestRefused, TableError
+from data_controller.errors import ConfigError, LakeError, RestError, RestRefused
 from data_controller.exchanges.rest_limits import RestLimits
-from data_controller.lake.backfill_sink import DAY_NS, BackfillSink, Series, merged, without
+from data_controller.lake.backfill_sink import BackfillSink, Series, merged, without
+from data_controller.lake.catalogue import Catalogue
+from data_controller.lake.layout import DAY_NS
+from data_controller.lake.store import Store
+from data_controller.lake.writer import sweep
 from data_controller.reference import backfill as driver
 from data_controller.reference.backfill import Job, backfill, planned
 from data_controller.reference.history import Page, Row, table_of, width_ns
@@ -297,15 +301,16 @@ def test_a_file_that_a_crash_left_without_its_commit_gets_one_and_is_not_fetched
     sink.write(series, table_of("trades", [tick(1, 1)]), "exch_ns", (wanted.from_ns, wanted.to_ns), {"from": "test"})
     (commit,) = (tmp_path / "_commits").glob("*.json")
     before = json.loads(commit.read_bytes())
-    commit.unlink()
+    commit.rename(commit.with_name(commit.name + ".tmp"))  # killed while it was written
     assert sink.covered(series) == []
     done = asyncio.run(backfill(wanted, Scripted(), BackfillSink(tmp_path)))
+    assert list((tmp_path / "_commits").glob("*.tmp")) == []
     assert done["recovered"] == 1 and json.loads(commit.read_bytes()) == before
 
 
 def test_only_one_backfill_of_a_series_runs_at_a_time(tmp_path: Path) -> None:
     sink, series = BackfillSink(tmp_path), Series("binance", "history_trades", "BTCUSDT")
-    with sink.only_writer(series), pytest.raises(TableError, match="only backfill"), sink.only_writer(series):
+    with sink.only_writer(series), pytest.raises(LakeError, match="only backfill"), sink.only_writer(series):
         pass
     with sink.only_writer(series):
         pass
@@ -319,12 +324,12 @@ def test_damage_is_named_and_a_span_over_midnight_is_refused(tmp_path: Path) -> 
     assert sink.covered(series) == [(T0, T0 + DAY_NS)]
     (commit,) = (tmp_path / "_commits").glob("*.json")
     commit.write_text("{")
-    with pytest.raises(TableError, match="damage in"):
+    with pytest.raises(LakeError, match="damage in"):
         sink.covered(series)
     commit.unlink()
     (file,) = tmp_path.glob("exchange=*/**/*.parquet")
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(TableError, match="without a commit"):
+    with pytest.raises(LakeError, match="without a commit"):
         sink.recover(series)
 
 
@@ -373,11 +378,12 @@ def test_a_kill_9_in_the_middle_costs_nothing_but_time(tmp_path: Path) -> None:
             before = len(rows_but_last(lake))
             assert 0 < before < 20_000
             process = None
-            again = await asyncio.create_subprocess_exec(
-                *command, "--url", fake.url, env=_environment(), stdout=asyncio.subprocess.PIPE
-            )
-            out, _ = await again.communicate()
-            assert again.returncode == 0, out
+            pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+            terminal = {**_environment(), "FORCE_COLOR": "1", "COLUMNS": "200"}
+            again = await asyncio.create_subprocess_exec(*command, "--url", fake.url, env=terminal, **pipes)
+            out, shown = await again.communicate()
+            assert again.returncode == 0, shown
+            assert b"rows" in shown and b"ETA" in shown
             assert json.loads(out)["rows"] <= 20_000 - before
             assert plain("trades", rows(lake)) == expected(fake, "trades", 0, 30 * 3_600_000)
 
@@ -399,6 +405,17 @@ sys.exit(main())
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_the_lakes_own_readers_see_what_was_backfilled(tmp_path: Path) -> None:
+    sink, series = BackfillSink(tmp_path), Series("okx", "history_trades", "BTC/USDT:USDT")
+    sink.write(series, table_of("trades", [tick(1, 1), tick(2, 2)]), "exch_ns", (T0, T0 + DAY_NS), {"from": "test"})
+    catalogue = Catalogue(Store(str(tmp_path)))
+    (file,) = catalogue.files(channel="history_trades", exchange="okx")
+    assert (file.instrument, file.date, file.rows) == ("BTC/USDT:USDT", "2023-11-14", 2)
+    assert catalogue.table(file).column("id").to_pylist() == ["1", "2"]
+    assert sweep(catalogue.store, catalogue) == []
+    assert sink.covered(series) == [(T0, T0 + DAY_NS)]
 
 
 def test_a_lake_of_numbers_is_exact(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -53,8 +52,8 @@ def backfill(
     config: OptionalConfigFile = None,
     state: StateDir = None,
     lake: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The lake; without it, `lake` in the state directory.")
-    ] = None,
+        str, typer.Option(metavar="URI", help="The lake: a folder or an s3:// address; without it, the config's.")
+    ] = "",
     url: Annotated[
         str, typer.Option(metavar="BASE", help="Ask this address instead of the exchange's own, a simulator's say.")
     ] = "",
@@ -65,11 +64,13 @@ def backfill(
     import time
 
     from data_controller.lake.backfill_sink import BackfillSink
+    from data_controller.lake.store import Store
     from data_controller.reference.backfill import Job, planned
     from data_controller.reference.backfill import backfill as run
 
     settings = load_config(config)
-    folder = lake or (state or settings.state_dir).expanduser() / "lake"
+    state_dir = (state or settings.state_dir).expanduser()
+    uri = lake or settings.lake.uri or str(state_dir / "lake")
     now_ns = time.time_ns()
     symbol = _symbol(exchange, instrument)
     wanted = Job(exchange, symbol, what, begin, end or now_ns, width if what == "candles" else "")
@@ -78,9 +79,11 @@ def backfill(
     async def main() -> dict[str, Any]:
         async with _source(job, settings, url) as source:
             with _bar(job) as advance:
-                return await run(job, source, BackfillSink(folder), advance)
+                return await run(job, source, sink, advance)
 
-    result = {"lake": str(folder), **asyncio.run(main())}
+    store = Store(uri, settings.lake)
+    sink = BackfillSink(store, None if store.is_local else state_dir / "backfill")
+    result = {"lake": uri, **asyncio.run(main())}
     show(result, as_json, lambda value: summary.table(value, f"backfill of {exchange} {symbol}"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,12 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_controller.errors import JournalError, TableError
-from data_controller.journal.files import DirectoryLock, replace_durably, sync_directory
+from data_controller.errors import JournalError, LakeError
+from data_controller.journal.files import DirectoryLock
+from data_controller.lake.layout import COMMITS, DAY_NS, date_of
+from data_controller.lake.store import Store
 
-COMMITS = "_commits"
 VERSION = 1
-DAY_NS = 86_400 * 10**9
 _COVERS = b"backfill"  # key of a file's own metadata: its commit's source
 
 Span = tuple[int, int]
@@ -41,31 +42,35 @@ class Series(NamedTuple):
 
 
 class BackfillSink:
-    """The lake of one folder. A file is written whole, then its commit; what is committed is never asked for again.
+    """A lake. A file is written whole, then its commit; what is committed is never asked for again.
 
     A crash between the two leaves a whole file without a commit: `recover` gives it one, from what it says of itself.
+    `locks` is a local folder for what keeps two jobs apart; without one it is the lake itself, which must be local.
     """
 
-    def __init__(self, lake: Path) -> None:
-        self.lake = lake
+    def __init__(self, lake: Store | Path, locks: Path | None = None) -> None:
+        self._store = Store(str(lake)) if isinstance(lake, Path) else lake
+        self._locks = locks or Path(self._store.path(f"{COMMITS}/_backfill"))
 
     @contextmanager
     def only_writer(self, series: Series) -> Iterator[None]:
-        """Be the only one to backfill `series`; TableError where another process does."""
-        folder = self.lake / COMMITS / "_backfill" / series.name
+        """Be the only one of this machine to backfill `series`; LakeError where another process does."""
+        folder = self._locks / series.name
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = DirectoryLock(folder)
         except (OSError, JournalError) as error:
-            raise TableError(f"expected to be the only backfill of {series.name} in {self.lake}: {error}") from error
+            raise LakeError(f"expected to be the only backfill of {series.name}, was: {error}") from error
         with lock:
             yield
 
     def covered(self, series: Series) -> list[Span]:
-        """What is committed of `series`, merged, in order; TableError where a commit cannot be read."""
+        """What is committed of `series`, merged, in order; LakeError where a commit cannot be read."""
         spans = []
-        for path in sorted((self.lake / COMMITS).glob(f"backfill-{series.name}-*.json")):
-            source = _read(path)["source"]
+        for name in self._store.names(COMMITS):
+            if not name.startswith(f"{COMMITS}/backfill-{series.name}-") or not name.endswith(".json"):
+                continue
+            source = self._read(name)["source"]
             if tuple(source["series"]) == tuple(series):
                 spans.append((int(source["from_ns"]), int(source["to_ns"])))
         return merged(spans)
@@ -79,97 +84,76 @@ class BackfillSink:
         if not from_ns < to_ns or from_ns // DAY_NS != (to_ns - 1) // DAY_NS:
             raise ValueError(f"expected a span within one day, was {from_ns} to {to_ns}")
         about = {"kind": "backfill", "series": list(series), "from_ns": from_ns, "to_ns": to_ns, "key": key, **source}
-        try:
-            files = []
-            if table.num_rows:
-                buffer = io.BytesIO()
-                pq.write_table(
-                    table.replace_schema_metadata({_COVERS: json.dumps(about).encode()}),
-                    buffer,
-                    compression="zstd",
-                    write_statistics=True,
-                )
-                content = buffer.getvalue()
-                path = self._path(series, from_ns)
-                self._make_folder(path.parent)
-                replace_durably(path, content)
-                files.append(self._entry(path, content, table, key))
-            self._commit(series, about, files)
-        except (OSError, pa.ArrowException) as error:
-            raise TableError(f"expected to write {series.name} in the lake {self.lake}, was: {error}") from error
+        files = []
+        if table.num_rows:
+            buffer = io.BytesIO()
+            marked = table.replace_schema_metadata({_COVERS: json.dumps(about).encode()})
+            pq.write_table(marked, buffer, compression="zstd", write_statistics=True)
+            content = buffer.getvalue()
+            name = f"{_folder(series)}/date={date_of(from_ns)}/{_stem(series)}-{from_ns:019d}.parquet"
+            self._store.put(name, content)
+            files.append(_entry(name, content, table, key))
+        self._commit(series, about, files)
 
     def recover(self, series: Series) -> int:
         """Commit the files of `series` that a crash left without a commit; returns how many."""
         done = 0
-        pattern = f"{self._folder(series)}/date=*/{_stem(series)}-*.parquet"
-        for path in sorted(self.lake.glob(pattern)):
-            from_ns = int(path.stem.rpartition("-")[2])
-            if self._commit_path(series, from_ns).exists():
+        committed = set(self._store.names(COMMITS))
+        for name in self._store.names(_folder(series)):
+            match = re.fullmatch(rf"{re.escape(_stem(series))}-(\d{{19}})\.parquet", name.rpartition("/")[2])
+            if match is None or _commit_name(series, int(match[1])) in committed:
                 continue
+            content = self._store.read(name).to_pybytes()
             try:
-                content = path.read_bytes()
                 table = pq.read_table(io.BytesIO(content))
                 about = json.loads((table.schema.metadata or {})[_COVERS])
+                entry = _entry(name, content, table, about["key"])
             except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-                raise TableError(f"expected a whole file without a commit, was damage in {path}: {error}") from error
-            self._commit(series, about, [self._entry(path, content, table, about["key"])])
+                raise LakeError(f"expected a whole file without a commit, was damage in {name}: {error}") from error
+            self._commit(series, about, [entry])
             done += 1
         return done
 
-    def _entry(self, path: Path, content: bytes, table: pa.Table, key: str) -> dict[str, Any]:
-        column = table.column(key)
-        return {
-            "path": path.relative_to(self.lake).as_posix(),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "rows": table.num_rows,
-            "first_key": column[0].as_py(),
-            "last_key": column[-1].as_py(),
-        }
-
     def _commit(self, series: Series, about: dict[str, Any], files: list[dict[str, Any]]) -> None:
-        path = self._commit_path(series, int(about["from_ns"]))
-        self._make_folder(path.parent)
-        replace_durably(path, json.dumps({"version": VERSION, "source": about, "files": files}, indent=1).encode())
+        content = json.dumps({"version": VERSION, "source": about, "files": files}, indent=1).encode()
+        self._store.put(_commit_name(series, int(about["from_ns"])), content)
 
-    def _commit_path(self, series: Series, from_ns: int) -> Path:
-        return self.lake / COMMITS / f"backfill-{series.name}-{from_ns:019d}.json"
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            commit: dict[str, Any] = json.loads(self._store.read(name).to_pybytes())
+            if commit["version"] != VERSION:
+                raise ValueError(f"version {commit['version']}")
+            commit["source"]["series"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(f"expected a commit of version {VERSION}, was damage in {name}: {error}") from error
+        return commit
 
-    @staticmethod
-    def _folder(series: Series) -> str:
-        values = (series.exchange, series.channel, series.instrument)
-        return "/".join(
-            f"{key}={quote(value, safe='')}"
-            for key, value in zip(("exchange", "channel", "instrument"), values, strict=True)
-        )
 
-    def _path(self, series: Series, from_ns: int) -> Path:
-        return self.lake / self._folder(series) / f"date={_date(from_ns)}" / f"{_stem(series)}-{from_ns:019d}.parquet"
+def _entry(name: str, content: bytes, table: pa.Table, key: str) -> dict[str, Any]:
+    column = table.column(key)
+    return {
+        "path": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "rows": table.num_rows,
+        "bytes": len(content),
+        "first_key": column[0].as_py(),
+        "last_key": column[-1].as_py(),
+    }
 
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_directory(folder.parent)
+
+def _commit_name(series: Series, from_ns: int) -> str:
+    return f"{COMMITS}/backfill-{series.name}-{from_ns:019d}.json"
+
+
+def _folder(series: Series) -> str:
+    named = zip(
+        ("exchange", "channel", "instrument"), (series.exchange, series.channel, series.instrument), strict=True
+    )
+    return "/".join(f"{key}={quote(value, safe='')}" for key, value in named)
 
 
 def _stem(series: Series) -> str:
     return f"backfill-{series.width}" if series.width else "backfill"
-
-
-def _date(ns: int) -> str:
-    import numpy as np
-
-    return str(np.datetime64(ns // DAY_NS, "D"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        commit: dict[str, Any] = json.loads(path.read_bytes())
-        if commit["version"] != VERSION:
-            raise ValueError(f"version {commit['version']}")
-        commit["source"]["series"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TableError(f"expected a commit of version {VERSION}, was damage in {path}: {error}") from error
-    return commit
 
 
 def merged(spans: list[Span]) -> list[Span]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from data_controller.errors import ConfigError, RestRefused
-from data_controller.lake.backfill_sink import DAY_NS, BackfillSink, Series, without
+from data_controller.lake.backfill_sink import BackfillSink, Series, without
+from data_controller.lake.layout import DAY_NS
 from data_controller.reference.history import CHANNELS, KEYS, Row, Source, What, table_of, width_ns
 
 FLUSH_ROWS = 50_000
@@ -58,7 +59,7 @@ async def backfill(
     *,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Fetch and commit what the lake lacks of `job`; returns counts. Raises RestError and TableError.
+    """Fetch and commit what the lake lacks of `job`; returns counts. Raises RestError and LakeError.
 
     What was committed before an error, or before a kill, stays and is not asked for again. `progress` hears of spans
     done, in nanoseconds of history, and of rows with them.
