@@ -64,6 +64,14 @@ def test_the_count_one_is_a_snapshot_of_a_restarted_service() -> None:
     assert session.proof() == Proof.BROKEN
 
 
+def test_a_snapshot_that_came_late_does_not_prove_what_it_does_not_hold() -> None:
+    session = proved()
+    session.feed(book("delta", 18521289, [["16493.50", "1"]]), SNAPSHOT)
+    assert session.proof() == Proof.BROKEN
+    session.feed(SNAPSHOT)
+    assert session.proof() == Proof.PROVED
+
+
 def test_a_restart_whose_snapshot_was_lost_is_a_gap() -> None:
     session = proved()
     session.feed(book("delta", 2, [["16000", "1"]]))

@@ -73,6 +73,14 @@ def test_a_change_told_twice_is_dropped() -> None:
     assert session.decoder.counters["duplicates"] == 1
 
 
+def test_a_snapshot_that_came_late_does_not_prove_what_it_does_not_hold() -> None:
+    session = proved()
+    session.feed(book("update", 123456, 123469, [["8477", "1", "0", "1"]]), SNAPSHOT)
+    assert session.proof() == Proof.BROKEN
+    session.feed(SNAPSHOT)
+    assert session.proof() == Proof.PROVED
+
+
 def test_where_no_snapshot_is_sent_changes_are_put_behind_a_fetched_one() -> None:
     session = Session(OkxDecoder)
     session.feed(ACK, book("update", 90, 95), book("update", 95, 103, [["8477", "0", "0", "0"]]))

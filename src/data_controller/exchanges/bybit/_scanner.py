@@ -168,6 +168,11 @@ def _read_numbered(
     if not there or update < 0:
         return REFUSED
     r = stop
+    if snapshot and 1 < update < cell.last and cell.phase == CHAINED:
+        # Older than what the book holds: it came late, and what came between is lost.
+        counters[C_SEQUENCE_GAPS] += 1
+        cells[at].phase = LOST
+        return put_gap(rows, r, seq, now, cell.row, 0, 0)
     if snapshot or update == 1:  # 1: the service was restarted, and this is all of the book
         snapshot = True
         r = put_reset(rows, r)

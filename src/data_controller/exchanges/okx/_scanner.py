@@ -220,6 +220,11 @@ def _read_book(
     waits = False
     if option == SEQUENCED and not numbered:
         return UNUSUAL if snapshot else REFUSED
+    if snapshot and option == SEQUENCED and cell.phase == CHAINED and last < cell.last:
+        # Older than what the book holds: it came late, and what came between is lost.
+        counters[C_SEQUENCE_GAPS] += 1
+        cells[at].phase = LOST
+        return put_gap(rows, r, seq, now, cell.row, 0, 0)
     if snapshot:
         r = put_reset(rows, r)
         if r < 0:

@@ -19,9 +19,9 @@ from data_controller.market.layout import ChecksumRule
 from data_controller.market.rows import Control, Kind, Promise
 from data_controller.market.tables import Channel
 
-_REQUEST = re.compile(r"/market/books(?:-full)?\?(?:.*&)?instId=([A-Za-z0-9_-]+)")
+_REQUEST = re.compile(r"/market/books\?(?:.*&)?instId=([A-Za-z0-9_-]+)")
 _NAME = re.compile(r"[A-Za-z0-9_-]{2,60}")
-_BOOKS = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50, "books5": 5, "books-full": 5000}
+_BOOKS = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50, "books5": 5}
 _DERIVATIVE = ("mark-price", "index-tickers", "funding-rate")
 _TICKER = {
     "bid": "bidPx",
@@ -220,12 +220,13 @@ class OkxDecoder(SplicedDecoder):
 
     def _liquidations(self, data: list[Any], seq: int, recv_ns: int, rows: Rows) -> str | None:
         """Those of instruments that the tables know: the stream tells of every one of its type."""
+        known = {one.symbol for one in self.tables.instruments if one.venue == self.venue}
         told: list[tuple[int, str, str, int, int]] = []
         first = -1
         try:
             for entry in data:
                 symbol = str(entry["instId"])
-                row = self._liquidated(symbol)
+                row = self._liquidated(symbol) if symbol in known else -1
                 for order in entry["details"] if row >= 0 else ():
                     side = {"buy": 1, "sell": -1}[order["side"]]
                     told.append((row, str(order["bkPx"]), str(order["sz"]), side, ns_of(order["ts"])))
@@ -244,13 +245,12 @@ class OkxDecoder(SplicedDecoder):
         return None
 
     def _liquidated(self, symbol: str) -> int:
-        """The row of the channel that liquidations of `symbol` go to, -1 where the instrument was not asked for.
+        """The row of the channel that liquidations of `symbol` go to, -1 where the table is full.
 
         It has no SUBSCRIBED row of its own: what was subscribed is the stream of its type.
         """
-        known = any(one.symbol == symbol and one.venue == self.venue for one in self.tables.instruments)
         channel = Channel(self.venue, symbol, "liquidations")
-        if not known or (len(self.tables.channels) >= MAX_CHANNELS and channel not in self.tables.channels):
+        if len(self.tables.channels) >= MAX_CHANNELS and channel not in self.tables.channels:
             return -1
         return self.tables.channel(channel)
 
