@@ -192,12 +192,12 @@ def queued(length: int = 0) -> Books:
     return books
 
 
-orders = st.tuples(
+arrivals = st.tuples(
     st.sampled_from((Kind.CHANGE, Kind.REDUCE, Kind.CANCEL)), st.integers(1, 12), st.integers(1, 4), st.integers(1, 9)
 )
 
 
-@given(st.lists(orders, max_size=120))
+@given(st.lists(arrivals, max_size=120))
 @settings(max_examples=150, deadline=None)
 def test_a_queued_book_is_a_list_of_orders_by_price_and_arrival(steps: list[tuple[Kind, int, int, int]]) -> None:
     books = queued()

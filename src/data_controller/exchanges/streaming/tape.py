@@ -7,6 +7,7 @@ FNV-1a hash (G. Fowler, L. Noll, K.-P. Vo, 1991): make it a module constant, `_P
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,18 @@ _S = 1_000_000_000
 
 def name(text: str) -> np.uint64:
     """The hash by which readers know `text`; never 0."""
+    return _known(text) if len(text) <= _SHORT else _hash(text)
+
+
+def _hash(text: str) -> np.uint64:
     value = _BASIS
     for byte in text.encode():
         value = (value ^ byte) * _PRIME & 0xFFFFFFFFFFFFFFFF
     return np.uint64(value or 1)
+
+
+_known = lru_cache(1 << 13)(_hash)  # names of streams come again and again
+_SHORT = 64
 
 
 @kernel
