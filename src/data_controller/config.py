@@ -26,10 +26,12 @@ from data_controller.engine.settings import EngineSettings
 from data_controller.errors import ConfigError
 from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.exchanges.ccxt.settings import CcxtSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
 from data_controller.journal.settings import JournalSettings
 from data_controller.killswitch.settings import KillSwitchSettings
+from data_controller.lake.settings import LakeSettings
 from data_controller.market.settings import ProofSettings
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.prediction.settings import PredictionSettings
@@ -51,6 +53,7 @@ class ExchangeSettings(Section):
     binance: BinanceSettings | None = restart(None, description="Binance spot, combined streams")
     binance_usdm: BinanceUsdmSettings | None = restart(None, description="Binance USD-M futures")
     binance_coinm: BinanceCoinmSettings | None = restart(None, description="Binance COIN-M futures")
+    ccxt: CcxtSettings | None = restart(None, description="any exchange that ccxt has WebSockets for: merged, not raw")
 
 
 class Config(Section):
@@ -70,6 +73,7 @@ class Config(Section):
     trading: TradingSettings = _section(TradingSettings, "costs, stakes and barriers of a decision")
     risk: RiskSettings = _section(RiskSettings, "the limits that the gate holds")
     journal: JournalSettings = _section(JournalSettings, "how records become durable, and what disk they may use")
+    lake: LakeSettings = _section(LakeSettings, "the lake: what becomes of closed journal segments")
     killswitch: KillSwitchSettings = _section(KillSwitchSettings, "the latch")
     monitoring: MonitoringSettings = _section(MonitoringSettings, "the monitor: health, metrics and alerts")
     web: WebSettings = _section(WebSettings, "where the monitor serves")

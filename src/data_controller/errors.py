@@ -12,6 +12,7 @@
     │   └── JournalCorrupt   bytes on disk are not what was written
     ├── BundleError          a model bundle is damaged, foreign or does not match the catalogue
     ├── TableError           a table cannot be written or read
+    ├── LakeError            the lake cannot be written or read, or is not what was committed
     ├── ImportFormatError    a foreign capture is not in the format it was said to be
     ├── ControlError         the engine's control socket refused or is not there
     ├── LatchedError         the kill switch is latched
@@ -76,6 +77,10 @@ class BundleError(DataControllerError):
 
 class TableError(DataControllerError):
     """A table cannot be written or read."""
+
+
+class LakeError(DataControllerError):
+    """The lake cannot be written or read, or its files are not what was committed."""
 
 
 class ImportFormatError(DataControllerError):

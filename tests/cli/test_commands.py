@@ -249,11 +249,26 @@ def test_replay_and_verify_hand_their_paths_on(fake: Any) -> None:
     assert checks[0]["args"] == ([Path("a")],)
 
 
-@pytest.mark.parametrize("kind", ["cryptofeed", "frames"])
+@pytest.mark.parametrize("kind", ["frames", "ndjson", "bitstamp-log"])
 def test_imports_hand_file_exchange_and_folder_on(fake: Any, kind: str) -> None:
-    calls = fake("lake.importers", f"import_{kind}", {"frames": 1})
+    calls = fake("lake.importers", f"import_{kind.replace('-', '_')}", {"frames": 1})
     assert run("import", kind, "capture.gz", "--exchange", "bitfinex", "--out", "J").code == 0
     assert calls[0]["args"] == (Path("capture.gz"), "bitfinex", Path("J"))
+
+
+@pytest.mark.parametrize("kind", ["cryptofeed", "hftbacktest"])
+def test_imports_of_several_files_hand_them_all_on(fake: Any, kind: str) -> None:
+    calls = fake("lake.importers", f"import_{kind}", {"frames": 1})
+    assert run("import", kind, "a.0", "a.ws.0", "--exchange", "bitfinex", "--out", "J").code == 0
+    assert calls[0]["args"] == ([Path("a.0"), Path("a.ws.0")], "bitfinex", Path("J"))
+
+
+def test_imports_of_rows_need_no_exchange(fake: Any) -> None:
+    files, tables = fake("lake.importers", "import_tardis", {}), fake("lake.importers", "import_table", {})
+    assert run("import", "tardis", "a.csv", "b.csv", "--out", "J").code == 0
+    assert files[0]["args"] == ([Path("a.csv"), Path("b.csv")], Path("J"))
+    assert run("import", "table", "m.yaml", "--data", "d", "--out", "J").code == 0
+    assert tables[0]["args"] == (Path("m.yaml"), Path("J"), Path("d"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.actions import Action, Alert, Open, Reconnect, Send, Tell
+from data_controller.actions import Action, Alert, Fetch, Open, Reconnect, Send, Tell
 from data_controller.engine.clock import Clock
 from data_controller.engine.core import Core
 from data_controller.errors import JournalError
@@ -86,6 +86,7 @@ class Network:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.fetched: list[str] = []
         self.paused: list[bool] = []
 
     def open(self, action: Open) -> None: ...
@@ -94,6 +95,9 @@ class Network:
         self.sent.append(action.payload)
 
     def reconnect(self, action: Reconnect) -> None: ...
+
+    def fetch(self, action: Fetch) -> None:
+        self.fetched.append(action.url)
 
     def pause(self) -> None:
         self.paused.append(True)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from data_controller.actions import Action, Alert, Latch, Predict, Send, Submit
+from data_controller.actions import Action, Alert, Fetch, Latch, Predict, Send, Submit
 from data_controller.engine.core import HEELS_NS
 from data_controller.engine.histograms import LatencyHistogram
 from data_controller.journal import read
@@ -214,6 +214,17 @@ def test_a_trigger_latches_the_file_and_a_person_is_a_record(tmp_path: Path) -> 
     assert msgspec.json.decode(pipeline.seen[0][3], type=Command).who == "me"
     assert (rig.latch.read().active, rig.latch.read().reason) == (True, "loss")
     assert [alert.name for alert in rig.alerts] == ["loss"]
+    rig.close()
+
+
+def test_what_is_to_be_fetched_goes_to_the_network(tmp_path: Path) -> None:
+    pipeline = ScriptedPipeline(
+        lambda seq, kind, payload: [Fetch(0, "test", payload.decode())] if kind == Kind.FRAME else []
+    )
+    rig = Rig(tmp_path / "s", pipeline)
+    rig.frame(b"https://venue.example/depth")
+    rig.core.step()
+    assert rig.network.fetched == ["https://venue.example/depth"]
     rig.close()
 
 

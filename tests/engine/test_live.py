@@ -165,6 +165,28 @@ def test_a_reload_swaps_hot_keys_refuses_others_by_name_and_keeps_the_old_tree_o
         engine.config.write_text(good)
 
 
+def test_an_instrument_goes_and_comes_back_while_it_runs_and_the_other_book_is_not_touched(engine: Engine) -> None:
+    engine.live()
+
+    def book(status: dict[str, Any], symbol: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(b for b in status["books"] if b["symbol"] == symbol)
+        return found
+
+    before = book(engine.status(), "tBTCUSD")
+    asked = {"exchange": "bitfinex", "instrument": "tETHUSD"}
+    assert control.request(engine.state, "unsubscribe", asked)["reloaded"]
+    engine.until(lambda s: not book(s, "tETHUSD")["usable"], "a book given up")
+    with pytest.raises(ControlError, match="expected one of its instruments"):
+        control.request(engine.state, "unsubscribe", asked)
+    assert control.request(engine.state, "subscribe", asked)["reloaded"]
+    after = engine.until(lambda s: book(s, "tETHUSD")["proof"] == "PROVED" and s, "a book proved anew")
+    with pytest.raises(ControlError, match="expected an exchange"):
+        control.request(engine.state, "subscribe", {"exchange": "nowhere", "instrument": "X"})
+    untouched = ("gaps", "resyncs", "checks_bad")
+    assert [book(after, "tBTCUSD")[key] for key in untouched] == [before[key] for key in untouched]
+    assert book(after, "tBTCUSD")["checks_ok"] > before["checks_ok"]
+
+
 def test_sighup_reloads_and_says_why_not(engine: Engine) -> None:
     engine.live()
     good = engine.config.read_text()

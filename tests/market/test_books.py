@@ -184,6 +184,81 @@ def test_a_trimmed_book_keeps_its_subscribed_length() -> None:
     assert books.books[0]["checksum_rule"] == ChecksumRule.KRAKEN
 
 
+def queued(length: int = 0) -> Books:
+    """One subscribed, empty L3 book whose orders stand by arrival; cut to `length` prices where that is not 0."""
+    books = Books(Tables(channels=[channel("R0", length)]))
+    apply(books, row(Kind.CONTROL, ref=Control.SUBSCRIBED, size=Promise.QUEUED | (Promise.TRIMMED if length else 0)))
+    apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST))
+    return books
+
+
+orders = st.tuples(
+    st.sampled_from((Kind.CHANGE, Kind.REDUCE, Kind.CANCEL)), st.integers(1, 12), st.integers(1, 4), st.integers(1, 9)
+)
+
+
+@given(st.lists(orders, max_size=120))
+@settings(max_examples=150, deadline=None)
+def test_a_queued_book_is_a_list_of_orders_by_price_and_arrival(steps: list[tuple[Kind, int, int, int]]) -> None:
+    books = queued()
+    model: list[list[int]] = []  # [price, id, size in tenths], in order of arrival
+    unknown = 0
+    for kind, ref, price, size in steps:
+        known = next((order for order in model if order[1] == ref), None)
+        if kind is Kind.REDUCE and known is not None and known[2] < size:
+            continue
+        apply(books, row(kind, side=1, ref=ref, price=price, size=size * 10, size_scale=2))
+        if kind is Kind.CHANGE:
+            if known is not None and known[0] == price and known[2] >= size:
+                known[2] = size
+            else:
+                if known is not None:
+                    model.remove(known)
+                model.append([price, ref, size])
+        elif known is None:
+            unknown += 1
+        else:
+            known[2] -= size
+            if kind is Kind.CANCEL or known[2] == 0:
+                model.remove(known)
+    expected = [(p, ref, size) for p, ref, size in sorted(model, key=lambda order: -order[0])]
+    found = [(e["price"], e["ref"], round(e["size"] * 10)) for e in as_dicts(books, 0)[0]]
+    assert found == expected
+    assert books.books[0]["unknown_deletes"] == unknown
+
+
+def test_what_is_taken_from_an_order_is_exact_whatever_the_scales() -> None:
+    books = queued()
+    apply(books, row(Kind.ADD, side=-1, ref=5, price=7, size=3, size_scale=1))
+    apply(books, row(Kind.REDUCE, side=-1, ref=5, price=7, size=10000001, size_scale=8))
+    (level,) = books.side(0, -1)
+    assert (level["size_digits"], level["size_scale"]) == (19999999, 8)
+    assert level["size"] == 0.19999999
+    assert apply(books, row(Kind.REDUCE, side=-1, ref=5, price=7, size=2, size_scale=1)) == core.BROKE
+    assert books.books[0]["proof"] == Proof.BROKEN
+
+
+def test_digits_that_do_not_fit_after_a_trade_break_the_book() -> None:
+    books = queued()
+    apply(books, row(Kind.ADD, side=1, ref=5, price=7, size=10**17, size_scale=0))
+    assert apply(books, row(Kind.REDUCE, side=1, ref=5, price=7, size=1, size_scale=8)) == core.BROKE
+
+
+def test_a_trimmed_book_of_orders_keeps_its_prices_and_forgets_the_rest() -> None:
+    books = queued(3)
+    for ref, price in enumerate([9, 9, 8, 7, 7, 7], 1):
+        apply(books, row(Kind.ADD, side=1, ref=ref, price=price, size=1))
+    apply(books, row(Kind.ADD, side=1, ref=10, price=10, size=1))
+    assert [(e["price"], e["ref"]) for e in as_dicts(books, 0)[0]] == [(10, 10), (9, 1), (9, 2), (8, 3)]
+    apply(books, row(Kind.CANCEL, ref=5))
+    assert books.books[0]["unknown_deletes"] == 1
+    apply(books, row(Kind.CANCEL, ref=10))
+    apply(books, row(Kind.CHANGE, side=1, ref=6, price=7, size=2))
+    assert [(e["price"], e["ref"]) for e in as_dicts(books, 0)[0]] == [(9, 1), (9, 2), (8, 3), (7, 6)]
+    apply(books, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST))
+    assert not books.index["side"].any()
+
+
 def test_a_new_book_is_empty_and_not_usable_whatever_the_config_acts_on() -> None:
     books = Books(Tables(channels=[channel()]), accept_mask=0xFF)
     assert books.books[0]["proof"] == Proof.EMPTY

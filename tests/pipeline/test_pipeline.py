@@ -187,7 +187,12 @@ class Dying(Recording):
                 first = session.channel_ids("tBTCUSD", stream)[:1]
                 self.exchange.mute(session.conn, first, True, heartbeats=False)
         super()._turn()
-        told = [gap for rows in self.told.get("gaps", []) for gap in rows if gap["reason"] == "SILENT"]
+        told = [
+            gap
+            for rows in self.told.get("gaps", [])
+            for gap in rows
+            if gap["reason"] == "SILENT" and not gap["ended_ns"]
+        ]
         if len(told) > len(self.silences):
             self.silences += [(gap["channel"], gap["recv_ns"], gap["since_ns"]) for gap in told[len(self.silences) :]]
             acc = self.pipeline.features.acc[0]

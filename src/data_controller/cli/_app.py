@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from data_controller import __version__
-from data_controller.cli import config, control, demo, doctor, features, imports, model, replay, run, simulate, verify
+from data_controller.cli import (
+    backfill,
+    config,
+    control,
+    demo,
+    doctor,
+    export,
+    features,
+    imports,
+    instruments,
+    lake,
+    model,
+    replay,
+    run,
+    simulate,
+    verify,
+)
 from data_controller.cli._exit import EPILOG
 
 app = typer.Typer(
@@ -51,8 +67,16 @@ app.command("kill", rich_help_panel=RUNNING, epilog=EPILOG)(control.kill)
 app.command("resume", rich_help_panel=RUNNING, epilog=EPILOG)(control.resume)
 app.command("replay", rich_help_panel=RECORDED, epilog=EPILOG)(replay.replay)
 app.command("verify", rich_help_panel=RECORDED, epilog=EPILOG)(verify.verify)
+app.command("backfill", rich_help_panel=RECORDED, epilog=EPILOG)(backfill.backfill)
+app.command("ls", rich_help_panel=RECORDED, epilog=EPILOG)(lake.ls)
+app.command("query", rich_help_panel=RECORDED, epilog=EPILOG)(lake.query)
+app.command("book", rich_help_panel=RECORDED, epilog=EPILOG)(lake.book)
+app.command("gaps", rich_help_panel=RECORDED, epilog=EPILOG)(lake.gaps)
+app.command("compact", rich_help_panel=RECORDED, epilog=EPILOG)(lake.compact)
 app.add_typer(imports.app, name="import", rich_help_panel=RECORDED)
+app.add_typer(export.app, name="export", rich_help_panel=RECORDED)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=RUNNING)
+app.command("instruments", rich_help_panel=SETTING_UP, epilog=EPILOG)(instruments.instruments)
 app.command("doctor", rich_help_panel=SETTING_UP, epilog=EPILOG)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=SETTING_UP)
 app.add_typer(features.app, name="features", rich_help_panel=SETTING_UP)

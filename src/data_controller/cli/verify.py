@@ -1,23 +1,64 @@
-"""`verify`: proves the books of recorded journals again."""
+"""`verify`: proves recorded data again, from disk alone: journals, and lakes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-from data_controller.cli import summary
-from data_controller.cli._options import Json
-from data_controller.cli._output import progress, show
-from data_controller.cli.replay import Paths
+from data_controller.cli import _places, summary
+from data_controller.cli._options import Json, OptionalConfigFile
+from data_controller.cli._output import console, progress, show
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Journal folders, segment files, lakes (s3://... too) or state folders."),
+]
 
 
-def verify(paths: Paths, as_json: Json = False) -> None:
-    """Check journals: hashes of their segments, every checksum the exchange sent, every sequence.
+def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = False) -> None:
+    """Check recorded data: hashes, every checksum the exchange sent, every sequence, what must hold of every book.
 
-    Exit code 1 where a checksum is bad or a sequence has a gap.
+    Of a lake also that its rows are in order and, where the journal is still there, that they are what it says. Exit
+    code 1 where anything is in doubt; file and row are named.
     """
-    from data_controller.engine.verify import verify as run_verify
-
+    journals, lakes = _sorted(paths)
+    results: list[tuple[str, dict[str, Any]]] = []
     with progress("records verified") as tell:
-        result = run_verify(paths, on_progress=tell)
-    show(result, as_json, lambda value: summary.table(value, "verify " + ", ".join(map(str, paths))))
-    raise typer.Exit(summary.verify_exit_code(result))
+        if journals:
+            from data_controller.engine.verify import verify as run_verify
+
+            name = "verify " + ", ".join(map(str, journals))
+            results.append((name, run_verify(journals, on_progress=tell)))
+        for uri in lakes:
+            from data_controller.cli._options import load_config
+            from data_controller.engine.verify_lake import verify_lake
+
+            results.append((f"verify {uri}", verify_lake(uri, load_config(config).lake, on_progress=tell)))
+    if len(results) == 1:
+        show(results[0][1], as_json, lambda value: summary.table(value, results[0][0]))
+    else:
+        whole = {"ok": all(result["ok"] for _, result in results), "parts": [dict(part=n, **r) for n, r in results]}
+        if as_json:
+            show(whole, True, lambda value: value)
+        for name, result in [] if as_json else results:
+            console().print(summary.table(result, name))
+    raise typer.Exit(max(summary.verify_exit_code(result) for _, result in results))
+
+
+def _sorted(paths: list[str]) -> tuple[list[Path], list[str]]:
+    """Journals and lakes among what was named; a state folder is both."""
+    journals: list[Path] = []
+    lakes: list[str] = []
+    for name in paths:
+        path = Path(name).expanduser()
+        if "://" in name or (path / "_commits").is_dir():
+            lakes.append(name)
+        elif (path / "journal").is_dir() and not (path / "manifest.json").exists():
+            place = _places.find([path], None)
+            journals += [place.journal] if place.journal else []
+            lakes += [place.lake] if place.lake else []
+        else:
+            journals.append(path)
+    return journals, lakes

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,39 @@ from data_controller.config import Config, parse
 from data_controller.engine.latency import FrameTimes, join, quantiles_us
 from data_controller.engine.live import LiveEngine, OnEvent, run_loop
 from data_controller.errors import SimulatorError
+from data_controller.exchanges.naming import to_canonical
 from data_controller.simulator.instruments import instrument_names
 from data_controller.simulator.prehistory import Chunk, cut, read_prehistory
 
 PREHISTORY_S = 7200.0
+OTHER_INSTRUMENTS = 3
+"""How many instruments the demo collects of each further venue: the same market, told in another protocol."""
+_PATHS = {"binance": "/stream", "kraken": "/v2"}
 BIG_CHUNK_NS = 10_000_000_000
 
 
-def demo_config(state_dir: Path, port: int, instruments: int) -> Config:
-    """A config for the simulated exchange: no fees, small edges taken, shorts allowed."""
+def demo_config(state_dir: Path, port: int, instruments: int, venue_ports: Mapping[str, int] | None = None) -> Config:
+    """A config for the simulated exchange: no fees, small edges taken, shorts allowed.
+
+    `venue_ports` are the ports where it speaks the protocols of other venues too; each gets OTHER_INSTRUMENTS.
+    """
+    exchanges: dict[str, Any] = {
+        "bitfinex": {
+            "url": f"ws://127.0.0.1:{port}/ws/2",
+            "instruments": instrument_names(instruments),
+            "books": [{"precision": "P0", "frequency": "F0", "length": 25}],
+        }
+    }
+    names = [to_canonical("bitfinex", symbol) for symbol in instrument_names(min(instruments, OTHER_INSTRUMENTS))]
+    for venue, other in (venue_ports or {}).items():
+        path = _PATHS[venue]
+        exchanges[venue] = {"url": f"ws://127.0.0.1:{other}{path}", "instruments": names}
+        if venue.startswith("binance"):
+            exchanges[venue]["rest_url"] = f"http://127.0.0.1:{other}/api/v3"
     return parse(
         {
             "state_dir": str(state_dir),
-            "exchanges": {
-                "bitfinex": {
-                    "url": f"ws://127.0.0.1:{port}/ws/2",
-                    "instruments": instrument_names(instruments),
-                    "books": [{"precision": "P0", "frequency": "F0", "length": 25}],
-                }
-            },
+            "exchanges": exchanges,
             "features": {"leader": "bitfinex:tBTCUSD"},
             "trading": {"fee_bps": 0.0, "min_edge_bps": 0.05, "latency_drift_bps": 0.0, "allow_short": True},
             "risk": {"max_open_positions": max(8, instruments)},
@@ -54,10 +68,12 @@ def demo(
     out: Path = Path("demo-out"),
     on_event: OnEvent = lambda event: None,
     prehistory_s: float = PREHISTORY_S,
+    venues: Sequence[str] = ("binance", "kraken"),
 ) -> dict[str, Any]:
     """Start a simulated exchange, play its pre-history, trade live for `for_s` from the moment all books are proved.
 
-    `out` becomes the state directory, journal and tables in it. `ticks_per_second` is over all instruments. Returns the
+    `out` becomes the state directory, journal and tables in it. `venues` are further protocols that the same exchange
+    speaks, each a venue of its own to the engine. `ticks_per_second` is over all instruments. Returns the
     summary; `wire_to_decision_us` runs from the simulator's own stamp before each send to the end of the step that
     held the frame. Raises SimulatorError where the exchange does not start.
     """
@@ -67,12 +83,15 @@ def demo(
         os.mkfifo(pipe)
         port = free_port()
         arguments = ["--port", port, "--seed", seed, "--instruments", instruments]
+        venue_ports = {venue: free_port() for venue in venues}
+        arguments += ["--venues", ",".join(venues)]
+        arguments += ["--venue-ports", ",".join(f"{venue}={number}" for venue, number in venue_ports.items())]
         arguments += ["--ticks-per-second", ticks_per_second, "--sent-log", folder]
         arguments += ["--prehistory-seconds", prehistory_s, "--prehistory-out", pipe]
         with Simulator(arguments, folder / "simulator.log") as simulator:
             frame_times = FrameTimes()
             engine = LiveEngine(
-                demo_config(out, port, instruments),
+                demo_config(out, port, instruments, venue_ports),
                 for_s=for_s,
                 from_proved=True,
                 prehistory=_chunks(pipe, simulator),

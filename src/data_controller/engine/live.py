@@ -19,7 +19,9 @@ from data_controller.actions import Alert, Tell
 from data_controller.actions import Latch as LatchAction
 from data_controller.config import Config, check_reload, load, with_instrument
 from data_controller.control import Request, StateLock, default_who
+from data_controller.engine.bridge_keeper import BridgeKeeper
 from data_controller.engine.clock import Clock
+from data_controller.engine.compact_keeper import CompactKeeper
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
 from data_controller.engine.feed import FeedBuilder
@@ -117,6 +119,9 @@ class LiveEngine:
             stack.callback(lock.release)
             await self._build(stack, lock)
             stack.push_async_callback(self.monitor.stop)
+            stack.push_async_callback(self.bridge.stop)
+            self.bridge.look(self._clock.now_ns())
+            stack.push_async_callback(self.compactor.stop)
             await self.monitor.start()
             await self._start_record()
             await self._run()
@@ -199,6 +204,8 @@ class LiveEngine:
         self.publisher = Publisher(self.feed, self.server, self.latch, loop.call_soon, self._on_error)
         self._tell_the_feed()
         self.monitor = MonitorKeeper(self.state_dir, config, self._on_alert)
+        self.bridge = BridgeKeeper(config, self._on_alert)
+        self.compactor = CompactKeeper(self.state_dir, config.lake, self._on_alert)
         loop.set_exception_handler(self._on_stray_error)
         await self.server.start()
 
@@ -340,6 +347,8 @@ class LiveEngine:
             if ended := self._world_ended():
                 self.stop(ended)
             self.monitor.look(now_ns)
+            self.bridge.look(now_ns)
+            self.compactor.look(now_ns)
         core.push(Kind.PULSE, NO_CONNECTION, now_ns, payload)
         core.step()
         core.wake()  # slices of a tick, pausing
@@ -451,6 +460,7 @@ class LiveEngine:
         self.shell.settings = new.ingest
         self.rest.client.settings = new.ingest.rest
         self.monitor.reload(new)
+        self.compactor.reload(new.lake)
         self.vitals.stall_ns = int(new.monitoring.loop_lag_degraded_s * 1e9)
         if self.core.live:
             self.core.spin_ns = new.engine.spin_us * 1000
@@ -510,6 +520,7 @@ class LiveEngine:
         core.network = Silent()  # whatever is asked for from here on is not meant
         await self.rest.close()
         await self.shell.close()
+        await self.bridge.stop()
         core.step()
         core.live = False
         core.step()  # completes the last tick
@@ -526,6 +537,7 @@ class LiveEngine:
         await asyncio.sleep(0)  # what went wrong meanwhile
         await self.server.stop()
         await self.monitor.stop()
+        await self.compactor.stop()
         return summary_of(pipeline) | {
             "orders_left": core.orders_left,
             "orders_stopped": core.orders_stopped,

@@ -26,27 +26,23 @@ class Venue(NamedTuple):
     settings: type[Section] | None = None
 
 
+def _native(module: str, prefix: str) -> tuple[str, ...]:
+    """The three classes of a venue that a config can connect to."""
+    package = f"data_controller.exchanges.{module}"
+    return (
+        f"{package}.decoder:{prefix}Decoder",
+        f"{package}.subscriptions:{prefix}Subscriptions",
+        f"{package}.settings:{prefix}Settings",
+    )
+
+
 _OURS: dict[str, tuple[str, ...]] = {
-    "bitfinex": (
-        "data_controller.exchanges.bitfinex.decoder:BitfinexDecoder",
-        "data_controller.exchanges.bitfinex.subscriptions:BitfinexSubscriptions",
-        "data_controller.exchanges.bitfinex.settings:BitfinexSettings",
-    ),
-    "binance": (
-        "data_controller.exchanges.binance.decoder:BinanceDecoder",
-        "data_controller.exchanges.binance.subscriptions:BinanceSubscriptions",
-        "data_controller.exchanges.binance.settings:BinanceSettings",
-    ),
-    "binance_usdm": (
-        "data_controller.exchanges.binance.decoder:BinanceUsdmDecoder",
-        "data_controller.exchanges.binance.subscriptions:BinanceUsdmSubscriptions",
-        "data_controller.exchanges.binance.settings:BinanceUsdmSettings",
-    ),
-    "binance_coinm": (
-        "data_controller.exchanges.binance.decoder:BinanceCoinmDecoder",
-        "data_controller.exchanges.binance.subscriptions:BinanceCoinmSubscriptions",
-        "data_controller.exchanges.binance.settings:BinanceCoinmSettings",
-    ),
+    "bitfinex": _native("bitfinex", "Bitfinex"),
+    "binance": _native("binance", "Binance"),
+    "binance_usdm": _native("binance", "BinanceUsdm"),
+    "binance_coinm": _native("binance", "BinanceCoinm"),
+    "ccxt": _native("ccxt", "Ccxt"),
+    "rows": ("data_controller.exchanges.rows.decoder:RowsDecoder",),
 }
 
 

@@ -13,6 +13,7 @@ from data_controller.journal.settings import JournalSettings
 
 MANIFEST = "manifest.json"
 RUNS = "runs"
+RETENTION = "retention.json"
 DELETED_KEPT = 1000
 """How many deleted segments the manifest names; the totals count all."""
 _DAY_NS = 86_400 * 10**9
@@ -100,17 +101,46 @@ def claim_run(directory: Path, run: int) -> None:
     append_durably(directory / RUNS, b"%s %08x\n" % (number, zlib.crc32(number)))
 
 
+class Retention(msgspec.Struct, kw_only=True):
+    """What a compactor lets the writer delete; the content of `retention.json`."""
+
+    run: int = 0  # the last segment that is in the lake, and so may go
+    number: int = 0
+    drop: dict[str, str] = {}  # segments that are to go, and why
+
+
+def load_retention(directory: Path) -> Retention | None:
+    """What the compactor of `directory` allows; None where there is none, nothing at all where it cannot be read."""
+    try:
+        return msgspec.json.decode((directory / RETENTION).read_bytes(), type=Retention)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError):
+        return Retention()
+
+
+def save_retention(directory: Path, retention: Retention) -> None:
+    """Replace what `load_retention` reads; raises OSError."""
+    replace_durably(directory / RETENTION, msgspec.json.encode(retention) + b"\n")
+
+
 def make_room(directory: Path, manifest: Manifest, settings: JournalSettings, open_bytes: int, now_ns: int) -> int:
     """Delete whole segments, oldest first, until age and budget hold; returns how many. The manifest is saved first.
 
     The open segment (`open_bytes`) counts towards the budget and is never deleted; a crash between saving and
-    deleting is finished by the next start.
+    deleting is finished by the next start. Where a compactor is at work, what is not in the lake yet is not deleted
+    either, and what it wants deleted is.
     """
     doomed: list[tuple[Entry, str]] = []
     total = open_bytes + sum(entry.bytes for entry in manifest.segments)
     oldest_ns = now_ns - round(settings.retention_days * _DAY_NS)
+    allowed = load_retention(directory)
     for entry in manifest.segments:
-        if settings.retention_days and entry.last_recv_ns < oldest_ns:
+        if allowed is not None and (entry.run, entry.number) > (allowed.run, allowed.number):
+            break
+        if allowed is not None and entry.name in allowed.drop:
+            reason = allowed.drop[entry.name]
+        elif settings.retention_days and entry.last_recv_ns < oldest_ns:
             reason = "older than journal.retention_days"
         elif settings.max_bytes and total > settings.max_bytes:
             reason = "beyond journal.max_bytes"

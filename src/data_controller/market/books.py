@@ -11,6 +11,7 @@ from data_controller.kernels import kernel
 from data_controller.market._words import address_of, move_bytes, record_at
 from data_controller.market.checksums import SCRATCH_BYTES
 from data_controller.market.layout import BOOK, LEVEL, Proof
+from data_controller.market.numbers import to_float
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
@@ -143,8 +144,17 @@ def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
 
 
 @kernel
-def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any) -> Any:
-    """How many of the `n` orders stand before order `ref` at `price`: better ones, and smaller ids of that price."""
+def order_rank(levels: Any, first: Any, n: Any, side: Any, price: Any, ref: Any, queued: Any) -> Any:
+    """How many of the `n` orders stand before order `ref` at `price`.
+
+    Those are better ones, and of that price the smaller ids; where the side is `queued`, all that came before it, which
+    is every one of that price if it is not there yet.
+    """
+    if queued:
+        at = price_rank(levels, first, n, side, price)
+        while at < n and level_at(levels, first + at).price == price and level_at(levels, first + at).ref != ref:
+            at += 1
+        return at
     lo = np.int64(0)
     hi = np.int64(n)
     while lo < hi:
@@ -299,7 +309,7 @@ def cancel_order(book: Any, levels: Any, index: Any, ref: Any) -> Any:
         return False
     first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
-    remove_entry(book, levels, side, order_rank(levels, first, n, side, cell.price, ref))
+    remove_entry(book, levels, side, order_rank(levels, first, n, side, cell.price, ref, book.queued))
     free_cell(index, book.index0, book.index_mask, at)
     return True
 
@@ -314,20 +324,86 @@ def set_order(book: Any, levels: Any, index: Any, row: Any, price: Any, size: An
     first = book.bid0 if side > 0 else book.ask0
     if cell.side == side and cell.price == price:
         n = book.n_bid if side > 0 else book.n_ask
-        write_entry(level_at(levels, first + order_rank(levels, first, n, side, price, ref)), row, price, size)
-        return
+        level = level_at(levels, first + order_rank(levels, first, n, side, price, ref, book.queued))
+        # Where arrival counts, an order that grows goes to the end of its queue.
+        if not book.queued or size <= level.size:
+            write_entry(level, row, price, size)
+            return
     if cell.side != 0:
         cancel_order(book, levels, index, ref)
         at = find_cell(index, book.index0, book.index_mask, ref)
     first = book.bid0 if side > 0 else book.ask0
     n = book.n_bid if side > 0 else book.n_ask
-    rank = order_rank(levels, first, n, side, price, ref)
+    rank = order_rank(levels, first, n, side, price, ref, book.queued)
     insert_entry(book, levels, side, rank)
     write_entry(level_at(levels, (book.bid0 if side > 0 else book.ask0) + rank), row, price, size)
     cell = cell_at(index, book.index0 + at)
     cell.ref = ref
     cell.price = price
     cell.side = side
+
+
+@kernel
+def reduce_order(book: Any, levels: Any, index: Any, row: Any) -> Any:
+    """Take a REDUCE row's size off its order: 1 done, 0 there is no such order, -1 it holds less or too many digits."""
+    cell = cell_at(index, book.index0 + find_cell(index, book.index0, book.index_mask, row.ref))
+    side = cell.side
+    if side == 0:
+        return 0
+    first = book.bid0 if side > 0 else book.ask0
+    n = book.n_bid if side > 0 else book.n_ask
+    level = level_at(levels, first + order_rank(levels, first, n, side, cell.price, row.ref, book.queued))
+    has, scale = np.int64(level.size_digits), np.int64(level.size_scale)
+    less = np.int64(row.size)
+    for _ in range(scale, np.int64(row.size_scale)):
+        if has >= 100_000_000_000_000_000:
+            return -1
+        has *= 10
+        scale += 1
+    for _ in range(np.int64(row.size_scale), scale):
+        if less >= 100_000_000_000_000_000:
+            return -1
+        less *= 10
+    if has < less:
+        return -1
+    if has == less:
+        cancel_order(book, levels, index, row.ref)
+        return 1
+    level.size_digits = has - less
+    level.size_scale = scale
+    level.size = to_float(has - less, scale)
+    level.flags = level.flags & ~16
+    level.text_bytes = 0
+    return 1
+
+
+@kernel
+def trim_prices(book: Any, levels: Any, index: Any) -> None:
+    """Take out the orders beyond the first `length` prices of either side."""
+    for side in (1, -1):
+        first = book.bid0 if side > 0 else book.ask0
+        n = book.n_bid if side > 0 else book.n_ask
+        if n <= book.length:
+            continue
+        prices = 0
+        keep = np.int64(0)
+        while keep < n:
+            if keep == 0 or level_at(levels, first + keep).price != level_at(levels, first + keep - 1).price:
+                prices += 1
+                if prices > book.length:
+                    break
+            keep += 1
+        for k in range(n - 1, keep - 1, -1):
+            free_cell(
+                index,
+                book.index0,
+                book.index_mask,
+                find_cell(index, book.index0, book.index_mask, level_at(levels, first + k).ref),
+            )
+        if side > 0:
+            book.n_bid = keep
+        else:
+            book.n_ask = keep
 
 
 @kernel

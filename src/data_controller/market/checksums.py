@@ -26,6 +26,7 @@ _PRICE_EXPONENT = int(Flag.PRICE_EXPONENT)
 _SIZE_EXPONENT = int(Flag.SIZE_EXPONENT)
 _ORDERS = int(ChecksumRule.BITFINEX_ORDERS)
 _KRAKEN = int(ChecksumRule.KRAKEN)
+_KRAKEN_ORDERS = int(ChecksumRule.KRAKEN_ORDERS)
 _OKX = int(ChecksumRule.OKX)
 _COLON = 58
 LONGEST = 55
@@ -103,7 +104,7 @@ def register(crc: Any, p: Any, end: Any) -> Any:
 def _write_entry(p: Any, level: Any, rule: Any, ask: Any) -> Any:
     """The text of one entry at address `p`, by the venue's rule; returns the address behind it."""
     flags = np.int64(level.flags)
-    if rule == _KRAKEN:
+    if rule in (_KRAKEN, _KRAKEN_ORDERS):
         p = write_number(p, level.price_digits, np.int64(0), np.int64(0))
         return write_number(p, level.size_digits, np.int64(0), np.int64(0))
     orders = rule == _ORDERS
@@ -148,16 +149,35 @@ def _add(crc: Any, level: Any, rule: Any, ask: Any, scratch: Any) -> Any:
 
 
 @kernel
+def _add_prices(crc: Any, levels: Any, first: Any, n: Any, rule: Any, ask: Any, scratch: Any) -> Any:
+    """The register `crc` behind every order of a side's first KRAKEN_ENTRIES prices."""
+    prices = 0
+    for i in range(n):
+        level = _level_at(levels, first + i)
+        if i == 0 or level.price != _level_at(levels, first + i - 1).price:
+            prices += 1
+            if prices > KRAKEN_ENTRIES:
+                break
+        crc = _add(crc, level, rule, ask, scratch)
+    return crc
+
+
+@kernel
 def book_checksum(rule: Any, levels: Any, bid0: Any, n_bid: Any, ask0: Any, n_ask: Any, scratch: Any) -> Any:
     """The checksum that the venue of `rule` sends for a book: signed 32 bits, Kraken's unsigned.
 
     Bitfinex's text: for each of the first 25 entries the bid's price (or order id) and amount, then the ask's with its
     amount negative, joined by colons; a side that has run out is skipped. OKX's is the same with both amounts unsigned.
-    Kraken's: ten asks, then ten bids, each the digits of price and size without point and leading zeros. `levels` is
+    Kraken's: ten asks, then ten bids, each the digits of price and size without point and leading zeros; of its single
+    orders all those of ten prices a side. `levels` is
     the address of the LEVELs, whose `text_bytes` and `text_crc` are filled in where they are not known; SCRATCH_BYTES
     from `scratch` on may be written.
     """
     crc = _ONES
+    if rule == _KRAKEN_ORDERS:
+        crc = _add_prices(crc, levels, ask0, n_ask, rule, True, scratch)
+        crc = _add_prices(crc, levels, bid0, n_bid, rule, False, scratch)
+        return np.int64(crc ^ _ONES)
     if rule == _KRAKEN:
         for i in range(min(KRAKEN_ENTRIES, n_ask)):
             crc = _add(crc, _level_at(levels, ask0 + i), rule, True, scratch)

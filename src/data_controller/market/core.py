@@ -13,8 +13,10 @@ from data_controller.market.books import (
     cancel_order,
     clear_index,
     level_at,
+    reduce_order,
     set_level,
     set_order,
+    trim_prices,
     untouched,
 )
 from data_controller.market.checksums import book_checksum
@@ -45,6 +47,7 @@ _SET = int(Kind.SET)
 _ADD = int(Kind.ADD)
 _CHANGE = int(Kind.CHANGE)
 _CANCEL = int(Kind.CANCEL)
+_REDUCE = int(Kind.REDUCE)
 _TRADE = int(Kind.TRADE)
 _CHECK = int(Kind.CHECK)
 _GAP = int(Kind.GAP)
@@ -58,6 +61,7 @@ _SEQUENCED = int(Promise.SEQUENCED)
 _CHECKSUMMED = int(Promise.CHECKSUMMED)
 _CHAINED = int(Promise.CHAINED)
 _TRIMMED = int(Promise.TRIMMED)
+_QUEUED = int(Promise.QUEUED)
 _RULE_SHIFT = RULE_SHIFT
 _EMPTY = int(Proof.EMPTY)
 _PENDING = int(Proof.PENDING)
@@ -70,6 +74,7 @@ _BY_CHECKSUM = int(BrokenBy.CHECKSUM)
 _BY_GAP = int(BrokenBy.GAP)
 _BY_OVERFLOW = int(BrokenBy.OVERFLOW)
 _BY_INEXACT = int(BrokenBy.INEXACT)
+_BY_COLLISION = int(BrokenBy.COLLISION)
 
 
 @kernel
@@ -98,7 +103,7 @@ def apply_row(
 def _apply(row: Any, book: Any, levels: Any, index: Any, scratch: Any) -> Any:
     """`apply_row` of a book's row; the arrays by address."""
     kind = row.kind
-    if kind in (_SET, _ADD, _CHANGE, _CANCEL):
+    if kind in (_SET, _ADD, _CHANGE, _CANCEL, _REDUCE):
         return _change(row, book, levels, index)
     if kind == _CHECK:
         return _check(row, book, levels, scratch)
@@ -111,13 +116,13 @@ def _apply(row: Any, book: Any, levels: Any, index: Any, scratch: Any) -> Any:
         clear_index(book, index)
         begin(book, _PENDING)
         book.snapshot_ns = row.recv_ns
-        return _message_end(row, book, levels) if row.flags & _LAST else NOTHING
+        return _message_end(row, book, levels, index) if row.flags & _LAST else NOTHING
     return NOTHING
 
 
 @kernel
 def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
-    """SET of an L2 book; ADD, CHANGE and CANCEL of an L3 book."""
+    """SET of an L2 book; ADD, CHANGE, REDUCE and CANCEL of an L3 book."""
     if book.proof == _EMPTY or book.proof == _BROKEN:
         return NOTHING
     flags = row.flags
@@ -125,8 +130,8 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
         break_book(book, _BY_INEXACT, row.recv_ns)
         return BROKE
     kind = row.kind
-    if kind != _CANCEL and (book.n_bid if row.side > 0 else book.n_ask) >= book.capacity:
-        if book.length == 0 and book.capacity < MAX_CAPACITY:
+    if kind != _CANCEL and kind != _REDUCE and (book.n_bid if row.side > 0 else book.n_ask) >= book.capacity:
+        if (book.length == 0 or book.queued) and book.capacity < MAX_CAPACITY:
             return FULL
         break_book(book, _BY_OVERFLOW, row.recv_ns)
         return BROKE
@@ -137,6 +142,15 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
     if kind == _CANCEL:
         if book.depth == 3 and not cancel_order(book, levels, index, row.ref):
             book.unknown_deletes += 1
+    elif kind == _REDUCE:
+        if book.depth == 3:
+            reduced = reduce_order(book, levels, index, row)
+            if reduced < 0:
+                # Less is there than was taken: what the book holds under this number is another order.
+                break_book(book, _BY_COLLISION, row.recv_ns)
+                return BROKE
+            if reduced == 0:
+                book.unknown_deletes += 1
     else:
         price = to_float(row.price, row.price_scale)
         size = to_float(row.size, row.size_scale)
@@ -145,18 +159,21 @@ def _change(row: Any, book: Any, levels: Any, index: Any) -> Any:
                 set_level(book, levels, row, price, size)
         elif book.depth == 3:
             set_order(book, levels, index, row, price, size)
-    return _message_end(row, book, levels) if flags & _LAST else NOTHING
+    return _message_end(row, book, levels, index) if flags & _LAST else NOTHING
 
 
 @kernel
-def _message_end(row: Any, book: Any, levels: Any) -> Any:
+def _message_end(row: Any, book: Any, levels: Any, index: Any) -> Any:
     """After the last row of a message: proof of a snapshot, age of unproved changes, crossing."""
     now = row.recv_ns
     book.updated_ns = now
     book.message_open = 0
-    if book.trimmed and book.length > 0 and book.depth == 2:
-        book.n_bid = min(book.n_bid, book.length)
-        book.n_ask = min(book.n_ask, book.length)
+    if book.trimmed and book.length > 0:
+        if book.depth == 2:
+            book.n_bid = min(book.n_bid, book.length)
+            book.n_ask = min(book.n_ask, book.length)
+        else:
+            trim_prices(book, levels, index)
     if row.flags & _SNAPSHOT:
         snapshot_complete(book)
     if book.unproved_since_ns == 0:
@@ -202,6 +219,7 @@ def _control(row: Any, book: Any, index: Any) -> None:
         book.sequenced = _BY_CHAIN if row.size & _CHAINED else _BY_SEQUENCE if row.size & _SEQUENCED else 0
         book.checksummed = 1 if row.size & _CHECKSUMMED else 0
         book.trimmed = 1 if row.size & _TRIMMED else 0
+        book.queued = 1 if row.size & _QUEUED else 0
         book.checksum_rule = (row.size >> _RULE_SHIFT) & 255
     elif row.ref != _UNSUBSCRIBED or row.size != 0:
         return

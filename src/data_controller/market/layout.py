@@ -2,7 +2,8 @@
 
 A book's levels lie side by side in one pool: bids at `levels[bid0 + i]`, asks at `levels[ask0 + i]`, best first.
 In an L3 book an entry is an order, and entries of equal price stand in the venue's order (id ascending on
-Bitfinex), so a reader that wants price levels merges neighbours of equal `price`.
+Bitfinex, by arrival where the book is `queued`), so a reader that wants price levels merges neighbours of equal
+`price`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ BOOK = np.dtype(
         ("n_bid", "<i4"),
         ("n_ask", "<i4"),
         ("length", "<i4"),  # subscribed entries a side, 0 unknown
-        ("trimmed", "<i8"),  # 1: at a message's end what lies beyond `length` is dropped
+        ("trimmed", "<i4"),  # 1: at a message's end what lies beyond `length` is dropped
+        ("queued", "<i4"),  # 1: orders of equal price stand in order of arrival, not of id
         ("bid0", "<i8"),  # the best bid; moves within `band_bid` to `band_bid + 2 * capacity`
         ("ask0", "<i8"),
         ("band_bid", "<i8"),
@@ -114,4 +116,5 @@ class ChecksumRule(IntEnum):
     BITFINEX_PRICES = 1
     BITFINEX_ORDERS = 2
     KRAKEN = 3  # ten asks, then ten bids, digits alone
+    KRAKEN_ORDERS = 5  # every order of ten ask prices, then of ten bid prices, digits alone
     OKX = 4  # 25 levels, bid and ask in turn, both unsigned

@@ -28,7 +28,7 @@ assert EVENT.itemsize == 64
 
 
 class Kind(IntEnum):
-    """What happened. L2 books live on RESET and SET, L3 books on RESET, ADD, CHANGE and CANCEL."""
+    """What happened. L2 books live on RESET and SET, L3 books on RESET, ADD, CHANGE, REDUCE and CANCEL."""
 
     RESET = 1  # the channel's book is emptied; a snapshot follows
     SET = 2  # level `price` now holds `size`; 0 removes it; ref = number of orders
@@ -42,6 +42,7 @@ class Kind(IntEnum):
     INDEX = 10
     FUNDING = 11
     LIQUIDATION = 12
+    REDUCE = 15  # order `ref`, if it rests, holds `size` less; at nothing it is gone
     QUOTE = 14  # best price and size of a side, from a channel of its own; ref = the venue's number of it, 0 none
     CONTROL = 13  # ref = Control; price = the venue's channel id or code; size = value; part = connection
 
@@ -75,6 +76,9 @@ class Control(IntEnum):
     DUPLICATE = 13  # a frame seen before was dropped
     UNKNOWN_CHANNEL = 14  # data for a channel id that was never acknowledged: price = id
     PONG = 15
+    # In the lake alone, with flag CHECKPOINT: how a book stood whose levels follow.
+    BOOK = 64  # price = Proof, ProofBy << 8, BrokenBy << 16; size = as of SUBSCRIBED; exch_ns = checked_ns
+    BOOK_TIMES = 65  # price = unproved_since_ns; size = snapshot_ns; exch_ns = broken_ns
     FETCHED = 16  # a REST answer was taken; channel where known; price = HTTP status, 0 none came; size = 1: of use
 
 
@@ -87,7 +91,8 @@ class Promise(IntFlag):
     SEQUENCED = 1  # its messages, or those of its connection, are numbered
     CHECKSUMMED = 2  # checksums of its book will come
     CHAINED = 4  # each event of its book names the one before
-    TRIMMED = 8  # the venue drops what lies beyond the subscribed length without a word
+    TRIMMED = 8  # the venue drops what lies beyond the subscribed length without a word; in an L3 book, of prices
+    QUEUED = 16  # orders of equal price stand in order of arrival, which the venue's ids do not tell
 
 
 RULE_SHIFT = 8

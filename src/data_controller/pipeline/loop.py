@@ -31,6 +31,7 @@ DONE = 0
 STOP_CONTROL = 1  # a CONTROL row was applied
 STOP_BROKE = 2  # the row broke its channel's book
 STOP_FULL = 4  # the row was not applied: its book must be widened first
+STOP_LOST = 5  # something of a channel that is no book was lost
 STOP_WATCH = 3  # a stop or a take-profit of the row's instrument was touched
 
 
@@ -73,7 +74,9 @@ def run(
                 on_break(acc, routes[c].instrument, rows[r].recv_ns)
             return r + 1, STOP_BROKE, books[c].broken_by
         elif code == LOST:
-            on_trades_break(acc, routes[rows[r].channel].instrument, rows[r].recv_ns)
+            if rows[r].channel >= 0:
+                on_trades_break(acc, routes[rows[r].channel].instrument, rows[r].recv_ns)
+                return r + 1, STOP_LOST, 0
         elif code == CONTROL:
             return r + 1, STOP_CONTROL, rows[r].ref
     return hi, DONE, 0

@@ -19,14 +19,17 @@ from data_controller.kernels import machine_code
 from data_controller.market.books import Books
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.proof import fall_silent, refresh
-from data_controller.market.rows import EVENT, copy_rows
+from data_controller.market.rows import EVENT, Control, copy_rows
+from data_controller.market.rows import Kind as RowKind
 from data_controller.market.settings import ProofSettings
 from data_controller.market.tables import Tables
 from data_controller.pipeline.digest import Digests
+from data_controller.pipeline.gaps import Gaps
 from data_controller.pipeline.loop import (
     STOP_BROKE,
     STOP_CONTROL,
     STOP_FULL,
+    STOP_LOST,
     STOP_WATCH,
     first_later,
     first_row_later,
@@ -96,6 +99,7 @@ class Pipeline:
         self._recompute = recompute
         self._digests = Digests()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.on_rows: Callable[[NDArray[np.void]], None] | None = None  # takes applied rows in place of their digest
         self.rows = Rows()
         self._row_bytes = self.rows.array.view(np.uint8).data
         self._run = run
@@ -105,6 +109,7 @@ class Pipeline:
         self.subscriptions: list[Subscriptions | None] = []
         self.books = Books(self.tables)
         self.routes = Routes()
+        self.gaps = Gaps([], 0)
         self.trader: Trader
         self.ticks: Ticks
         self.latched = ""  # why the kill switch lets no risk grow; empty: it is clear
@@ -271,6 +276,8 @@ class Pipeline:
             self.counters["bad_records"] += 1
             return
         self.last_recv_ns[conn] = self.now_ns
+        if opened:
+            self.gaps.opened(conn, self.now_ns)
         decoder = self.decoders[venue]
         (decoder.opened if opened else decoder.closed)(conn, self._seq, self.now_ns, self.rows)
         self._apply()
@@ -327,10 +334,16 @@ class Pipeline:
             elif why:
                 self._stopped(array[lo - 1], why, detail)
 
+    def release_rows(self) -> None:
+        """Hand over the rows that were applied and still wait, to their digest or to `on_rows`."""
+        self._hash_rows()
+
     def _hash_rows(self) -> None:
         """Put the rows that were applied into their digest and begin the buffer anew."""
         rows = self.rows
-        if rows.start:
+        if rows.start and self.on_rows is not None:
+            self.on_rows(rows.array[: rows.start])
+        elif rows.start:
             self._digests.events.add_bytes(self._row_bytes[: rows.start * EVENT.itemsize], rows.start)
         rows.clear()
 
@@ -339,11 +352,18 @@ class Pipeline:
         now_ns = int(row["recv_ns"])
         if why == STOP_CONTROL:
             self.counters["controls"] += 1
+            if int(row["ref"]) == Control.SUBSCRIBED and int(row["channel"]) >= 0:
+                began = self.gaps.subscribed(int(row["channel"]), int(row["part"]), int(row["seq"]), now_ns)
+                self._tell_gaps(began)
             subscriptions = self.subscriptions[int(row["part"]) // CONNECTIONS_PER_VENUE]
             if subscriptions is not None:
                 self._actions += subscriptions.on_control(row, now_ns)
         elif why == STOP_BROKE:
             self._on_broken(int(row["channel"]), detail, int(row["seq"]), now_ns)
+        elif why == STOP_LOST:
+            is_gap = row["kind"] == RowKind.GAP
+            by = BrokenBy(int(row["size"]) or BrokenBy.GAP) if is_gap else BrokenBy.INEXACT
+            self._tell_gaps([self.gaps.begin(int(row["channel"]), by.name, int(row["seq"]), now_ns, now_ns, 0)])
         elif why == STOP_WATCH:
             instrument = int(self.routes.array[row["channel"]]["instrument"])
             books = self.books
@@ -363,19 +383,29 @@ class Pipeline:
         if broken_by in (BrokenBy.CHECKSUM, BrokenBy.SILENT) and route["primary"]:
             f = self.features
             invalidate(f.bins, f.hist, f.acc, int(route["instrument"]), since_ns, now_ns)
-        gap = {
-            "seq": seq,
-            "recv_ns": now_ns,
-            "since_ns": since_ns,
-            "venue": name.venue,
-            "symbol": name.symbol,
-            "channel": channel,
-            "reason": BrokenBy(broken_by).name,
-        }
-        self._actions.append(Tell("gaps", [gap]))
-        subscriptions = self.subscriptions[self._venue_row[name.venue]]
+        reason = BrokenBy(broken_by).name
+        self._tell_gaps([self.gaps.begin(channel, reason, seq, now_ns, since_ns, int(book["snapshot_ns"]))])
+        # Rows of a bus or a table name the venue that they are of, which may be none that anything is asked of here.
+        venue = self._venue_row.get(name.venue)
+        subscriptions = None if venue is None else self.subscriptions[venue]
         if subscriptions is not None:
             self._actions += subscriptions.on_broken(channel, broken_by, now_ns)
+
+    def _tell_gaps(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._actions.append(Tell("gaps", rows))
+
+    def _look_at_gaps(self) -> None:
+        """Tell of the gaps that ended; only a channel that is no book needs to be heard of for that."""
+        heard: dict[str, NDArray[np.int64]] = {}
+
+        def heard_ns(channel: int) -> int:
+            venue = self.tables.channels[channel].venue
+            if venue not in heard:
+                heard[venue] = self.decoders[self._venue_row[venue]].heard_ns
+            return int(heard[venue][channel])
+
+        self._tell_gaps(self.gaps.look(self._seq, self.now_ns, self.books.books, heard_ns))
 
     def _grow(self) -> None:
         self.books.ensure(self.tables)
@@ -439,6 +469,11 @@ class Pipeline:
 
     # single records
 
+    def begin(self, start: Start) -> None:
+        """Set everything up as after a START record, for a caller that brings what came before; nothing is asked."""
+        self._on_start(start)
+        self._actions.clear()
+
     def _on_start(self, start: Start) -> None:
         self._finish()
         self._tick_begun_ns = 0  # an answer to the run before this one comes too late
@@ -461,6 +496,7 @@ class Pipeline:
         self.ticks = Ticks(self.features, self._digests, setup.window, setup.needed)
         self.routes = Routes()
         self._proofs_at_end = None
+        self.gaps = Gaps(tables.channels, self.now_ns)
         self.latched = str(start.restored.get("latch") or "")
         self.vitals = Pulse()
         self._set_mode()
@@ -483,6 +519,7 @@ class Pipeline:
                     for channel in subscriptions.silent(self.now_ns, heard_ns):
                         self._on_silent(channel, int(heard_ns[channel]))
         self._silence_looked_at_ns = self._second_end_ns
+        self._look_at_gaps()
 
     def _on_silent(self, channel: int, heard_ns: int) -> None:
         """A channel died without a word: since `heard_ns` its book is a guess, and its trades are lost."""
@@ -511,6 +548,11 @@ class Pipeline:
             if route["primary"]:
                 self._finish()
                 on_break(self.features.acc, int(route["instrument"]), self.now_ns)
+            book = books[channel]
+            if book["proof"] == Proof.PENDING:  # too long unchecked; a break tells of itself
+                since_ns, snapshot_ns = int(book["unproved_since_ns"]), int(book["snapshot_ns"])
+                stale = BrokenBy.STALE.name
+                self._tell_gaps([self.gaps.begin(int(channel), stale, self._seq, self.now_ns, since_ns, snapshot_ns)])
         if broke:
             for channel in np.flatnonzero((books["proof"] == Proof.BROKEN) & (books["broken_ns"] == self.now_ns)):
                 self._on_broken(int(channel), int(books[channel]["broken_by"]), self._seq, self.now_ns)

@@ -13,9 +13,10 @@ import stat
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from data_controller.errors import SimulatorError
+from data_controller.simulator.dialect import Venue
 from data_controller.simulator.exchange import Exchange
 
 
@@ -45,12 +46,17 @@ def parser() -> argparse.ArgumentParser:
     add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
     add("--connections-per-minute", type=int, default=20, help="beyond it HTTP 429; 0: no limit")
     add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
+    add("--venues", default="", help="further: bitfinex (REST), binance, binance_usdm, kraken; each on its own port")
+    add("--venue-ports", default="", help="their ports, such as binance=9001,kraken=9002; others get a free one")
+    add("--keys", type=Path, help="JSON file of accounts for Bitfinex's authenticated REST")
+    add("--order-log", type=Path, help="file that every signed request and fill is appended to, a JSON line each")
+    add("--no-rest-limits", action="store_true", help="Bitfinex's REST refuses nobody for asking too often")
     add("--run-s", type=float, help="end after so long")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
 
 
-def warm_up(load: bool) -> None:
+def warm_up(load: bool, trade: bool = False) -> None:
     """Compile (or load from the cache) every kernel before a client waits for one."""
     from data_controller.simulator.load import prepare
     from data_controller.simulator.session import Session
@@ -66,6 +72,11 @@ def warm_up(load: bool) -> None:
     session.take(exchange.now_ns + 3_000_000_000)
     if load:
         prepare(exchange, 1.0, 0.0)
+    if trade:
+        number = exchange.next_order_id()
+        exchange.rest_order(0, 0, 1, number, 1000)
+        exchange.withdraw_order(0, 0, number)
+        exchange.sweep(0, True, 1000, 1 << 40)
 
 
 def sink(where: str) -> IO[bytes]:
@@ -102,8 +113,11 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
             rate=args.rate,
             coalesce_us=args.coalesce_us,
             sent_log=args.sent_log,
+            venue_ports=_ports(args.venue_ports),
         ),
     )
+    for name in filter(None, args.venues.split(",")):
+        server.add(make_venue(name, exchange, args))
     control = Control(server)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,11 +127,48 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
     server.on_load_done = lambda report: say(load=report)
     await server.start()
     await control.start(args.control_port)
-    say(port=server.port, control_port=control.port, now_ns=exchange.now_ns)
+    ready: dict[str, Any] = {"port": server.port, "control_port": control.port, "now_ns": exchange.now_ns}
+    if server.venues:
+        ready["venues"] = {name: addresses(name, port) for name, port in server.venue_ports.items()}
+        ready["venues"].setdefault("bitfinex", {})["ws"] = f"ws://127.0.0.1:{server.port}/ws/2"
+    say(**ready)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(control.stopped.wait(), args.run_s)
     control.close()
     await server.stop()
+
+
+def make_venue(name: str, exchange: Exchange, args: argparse.Namespace) -> Venue:
+    """A further venue over an exchange's market; SimulatorError for a name that is none."""
+    if name == "kraken":
+        from data_controller.simulator.kraken.venue import KrakenVenue
+
+        return KrakenVenue(exchange)
+    if name in ("binance", "binance_usdm"):
+        from data_controller.simulator.binance.venue import BinanceVenue
+
+        return BinanceVenue(exchange, "usdm" if name == "binance_usdm" else "spot")
+    if name == "bitfinex":
+        from data_controller.simulator.bitfinex.account import read_accounts
+        from data_controller.simulator.bitfinex.venue import BitfinexVenue
+
+        accounts = read_accounts(args.keys) if args.keys else []
+        return BitfinexVenue(exchange, accounts, args.order_log, limited=not args.no_rest_limits)
+    raise SimulatorError(f"expected a venue among bitfinex, binance, binance_usdm, kraken, was {name!r}")
+
+
+def addresses(name: str, port: int) -> dict[str, str]:
+    """Where a venue's protocols are served."""
+    paths = {"kraken": {"ws": "/v2", "l3": "/l3/v2"}, "bitfinex": {}}.get(name, {"ws": "/ws", "streams": "/stream"})
+    found = {what: f"ws://127.0.0.1:{port}{path}" for what, path in paths.items()}
+    return found | {"rest": f"http://127.0.0.1:{port}"}
+
+
+def _ports(text: str) -> dict[str, int]:
+    try:
+        return {name: int(port) for name, port in (part.split("=") for part in text.split(",") if part)}
+    except ValueError:
+        raise SimulatorError(f"expected ports such as binance=9001,kraken=9002, was {text!r}") from None
 
 
 def _watch_stdin(stopped: asyncio.Event) -> None:
@@ -147,14 +198,14 @@ def main(argv: list[str] | None = None) -> int:
 
             if not args.prehistory_out:
                 raise SimulatorError("expected --prehistory-out beside --prehistory-seconds")
-            warm_up(args.load)
+            warm_up(args.load, args.keys is not None)
             wall_ns = (lambda: 0) if args.prehistory_end_ns else time.time_ns
             with sink(args.prehistory_out) as out:
                 write(generate(exchange, int(args.prehistory_seconds * 1e9), 0, wall_ns), out)
             if args.ticks_per_second is not None:
                 exchange.set_rate(args.ticks_per_second)
         else:
-            warm_up(args.load)
+            warm_up(args.load, args.keys is not None)
         import uvloop
 
         with contextlib.suppress(KeyboardInterrupt):

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from data_controller.errors import SimulatorError
+from data_controller.simulator.dialect import REST_FAULTS, Venue
 from data_controller.simulator.faults import Fault, describe, fault, random_faults
 from data_controller.simulator.server import Peer, Server
 from data_controller.simulator.session import RESUMED
+from data_controller.simulator.venue_server import VenuePeer
 
 SECOND = 1_000_000_000
 
@@ -23,8 +25,9 @@ SECOND = 1_000_000_000
 class Control:
     """Answers commands about a server.
 
-    stats, truth, fault, chaos, heal, maintenance, restart, refuse, close, pause, go, latent, save_log, hash, stop: see
-    docs/simulator.md. Every answer has `ok`; a refused command says why in `error`.
+    stats, truth, fault, chaos, heal, maintenance, restart, refuse, close, pause, go, latent, save_log, hash, stop,
+    rest_fault, clock, tls, requests: see docs/simulator.md. Every answer has `ok`; a refused command says why in
+    `error`.
     """
 
     def __init__(self, server: Server) -> None:
@@ -48,6 +51,10 @@ class Control:
             "save_log": self._save_log,
             "hash": self._hash,
             "stop": self._stop,
+            "rest_fault": self._rest_fault,
+            "clock": self._clock,
+            "tls": self._tls,
+            "requests": self._requests,
         }
 
     async def start(self, port: int) -> None:
@@ -78,10 +85,10 @@ class Control:
                 raise SimulatorError(f"expected `do` among {', '.join(self._verbs)}, was {str(line)[:80]}")
             verb = self._verbs[command.pop("do")]
             return {"ok": True} | verb(command)
-        except (SimulatorError, ValueError, TypeError, KeyError) as error:
+        except (SimulatorError, ValueError, TypeError, LookupError) as error:
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
-    def _chosen(self, command: dict[str, Any]) -> list[Peer]:
+    def _chosen(self, command: dict[str, Any]) -> list[Peer | VenuePeer]:
         """The connections a command means: one number, "latest", or all."""
         conn = command.pop("conn", "all")
         peers = self.server.peers
@@ -96,7 +103,38 @@ class Control:
     def _stats(self, command: dict[str, Any]) -> dict[str, Any]:
         return self.server.stats()
 
+    def _venue(self, command: dict[str, Any]) -> Venue:
+        name = command.pop("venue", None)
+        venue = self.server.venues.get(name)
+        if venue is None:
+            raise SimulatorError(f"expected a venue among {', '.join(self.server.venues)}, was {name}")
+        return venue
+
+    def _rest_fault(self, command: dict[str, Any]) -> dict[str, Any]:
+        venue, kind, count = self._venue(command), command.get("kind"), int(command.get("count", 1))
+        if kind not in REST_FAULTS:
+            raise SimulatorError(f"expected a fault among {', '.join(REST_FAULTS)}, was {kind!r}")
+        venue.rest_faults[kind] = count
+        return {"armed": dict(venue.rest_faults)}
+
+    def _clock(self, command: dict[str, Any]) -> dict[str, Any]:
+        venue = self._venue(command)
+        venue.clock_offset_ns = int(float(command.get("offset_s", 0.0)) * SECOND)
+        return {"told_ns": venue.told_ns}
+
+    def _tls(self, command: dict[str, Any]) -> dict[str, Any]:
+        venue = self._venue(command)
+        until_ns = time.monotonic_ns() + int(float(command.get("duration_s", 5.0)) * SECOND)
+        self.server.tls_until_ns[venue.name] = until_ns
+        return {}
+
+    def _requests(self, command: dict[str, Any]) -> dict[str, Any]:
+        return {"requests": list(self._venue(command).requests)}
+
     def _truth(self, command: dict[str, Any]) -> dict[str, Any]:
+        if "venue" in command:
+            told = self._venue(command).truth(**command)
+            return {"bids": told[0], "asks": told[1]}
         if "chan_id" in command:
             (peer,) = self._chosen(command)
             book = peer.link.meant.book(int(command["chan_id"]), command.get("seq"))

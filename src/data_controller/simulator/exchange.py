@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator import state as layout
-from data_controller.simulator.engine import SECOND, run
+from data_controller.simulator.engine import SECOND, publish, run
 from data_controller.simulator.instruments import instrument_names, start_price
+from data_controller.simulator.matching import add_order, reduce_order
+from data_controller.simulator.matching import take as take_from
 from data_controller.simulator.numbers import amount_text, price_text, value
 from data_controller.simulator.orderflow import fill, plan
 from data_controller.simulator.slow import CANDLES_SENT, candle_texts, ticker_text
@@ -24,6 +26,9 @@ FRAMES_PER_EVENT = (
 )
 """Frames a second of an instrument -> frames that a market event makes on average, with a P0 book of 25, checksums
 and trades; measured. The slower the events, the further the price moves between two of them."""
+
+STEP_NS = 50_000_000
+"""How often further venues look at the market."""
 
 _PRECISIONS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P4": 4, "R0": layout.RAW}
 _TIME_FRAMES_MIN = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
@@ -37,6 +42,13 @@ class Frame(NamedTuple):
     chan_id: int  # 0 where it belongs to none
     seq: int  # 0 where unnumbered
     ns: int
+
+
+class Stepped(Protocol):
+    """Who is told of every STEP_NS of the market's time."""
+
+    def step(self, now_ns: int) -> None:
+        """The market stands at `now_ns`, a multiple of STEP_NS."""
 
 
 class TrueBook(NamedTuple):
@@ -100,6 +112,8 @@ class Exchange:
         self.seed = seed
         self.strength, self.horizon_s = strength, horizon_s
         self.maintenance = False
+        self.venues: list[Stepped] = []  # further readings of this market, each told of every STEP_NS
+        self.start_ns = start_ns
         self._row_of = {symbol: i for i, symbol in enumerate(self.symbols)}
         self._queues: dict[int, list[Frame]] = {}
         self._keys: dict[int, tuple[str, int]] = {}  # candle channels: key, minutes a candle
@@ -145,6 +159,11 @@ class Exchange:
         return int(self._state.clock[0]["now_ns"])
 
     @property
+    def state(self) -> layout.State:
+        """The market's arrays; those who read them do so between two calls, as channels make them grow."""
+        return self._state
+
+    @property
     def events(self) -> int:
         """Market events so far."""
         return int(self._state.clock[0]["events"])
@@ -161,9 +180,14 @@ class Exchange:
             stop = to_ns
             if self._slow_text:
                 stop = min(to_ns, (self.now_ns // SECOND + 1) * SECOND)
+            if self.venues:
+                stop = min(stop, (self.now_ns // STEP_NS + 1) * STEP_NS)
             self._run(stop)
             if self._slow_text and stop % SECOND == 0:
                 self._send_slow_texts()
+            if self.venues and stop % STEP_NS == 0:
+                for venue in self.venues:
+                    venue.step(stop)
         self._drain()
 
     def advance_raw(self, to_ns: int) -> tuple[NDArray[np.void], NDArray[np.uint8]]:
@@ -230,6 +254,60 @@ class Exchange:
             clock["event_ns"] = self.now_ns + int(clock["gap_ns"])
             self._state.market["latent_ns"] = self.now_ns
         clock["halted"] = int(halted)
+
+    # Orders of people
+
+    def sweep(self, i: int, buys: bool, amount: int, limit_k: int) -> int:
+        """Match an order against the other side up to `limit_k`, half a tape of trades at most; returns what is left.
+
+        Where something is left and the last call traded, another call may take more.
+        """
+        market = self._state.market[i]
+        least, before = int(market["least"]), int(market["trades"])
+        market["least"] = 0  # nobody gets more than asked for
+        left = int(take_from(self._state, i, buys, amount, limit_k))
+        market["least"] = least
+        self._publish(i, before)
+        return left
+
+    def rest_order(self, i: int, side: int, k: int, order_id: int, amount: int) -> bool:
+        """Let an order rest that crosses nothing; False where the book or the list of people's orders is full."""
+        free = np.flatnonzero(self._state.owned == 0)
+        if not len(free) or int(self._state.n_orders[i, side]) >= layout.ORDERS_MAX:
+            return False
+        self._state.owned[free[0]] = order_id
+        add_order(self._state, i, side, k, order_id, amount)
+        self._publish(i, int(self._state.market[i]["trades"]))
+        return True
+
+    def withdraw_order(self, i: int, side: int, order_id: int) -> int:
+        """Take an order out of the book; returns the amount that rested, 0 where it is not there."""
+        orders = self._state.orders[i, side, : int(self._state.n_orders[i, side])]
+        found = np.flatnonzero(orders["id"] == order_id)
+        self.disown(order_id)
+        if not len(found):
+            return 0
+        amount = int(orders[found[0]]["amount"])
+        reduce_order(self._state, i, side, int(found[0]), amount)
+        self._publish(i, int(self._state.market[i]["trades"]))
+        return amount
+
+    def disown(self, order_id: int) -> None:
+        """Forget that an order is a person's."""
+        kept = self._state.owned[(self._state.owned != order_id) & (self._state.owned != 0)]
+        self._state.owned[:] = 0
+        self._state.owned[: len(kept)] = kept
+
+    def next_order_id(self) -> int:
+        """An id for a new order; ids only grow, and stand for time priority."""
+        clock = self._state.clock[0]
+        clock["order_id"] += 1
+        return int(clock["order_id"])
+
+    def _publish(self, i: int, trades_before: int) -> None:
+        self._drain()
+        publish(self._state, i, trades_before)
+        self._drain()
 
     # Connections and channels
 
@@ -340,6 +418,11 @@ class Exchange:
     def put(self, conn: int, data: bytes) -> None:
         """Line up an event frame made outside, behind what waits."""
         self._queues[conn].append(Frame(data, layout.EVENT, 0, 0, self.now_ns))
+
+    def line_up(self, conn: int, *frames: Frame) -> None:
+        """Line up frames made outside, behind what waits; nothing where the connection has ended."""
+        if conn in self._queues:
+            self._queues[conn].extend(frames)
 
     def connections(self) -> list[int]:
         """Numbers of the open connections."""

@@ -19,23 +19,30 @@ What each kind does:
     maintenance   info 20060, silence but for heartbeats for `duration_ns`, then info 20061; what changed meanwhile is
                   never sent: a client that does not resubscribe holds a stale book
     restart       info 20051; the connection ends `duration_ns` later
+    checksum      the next checksum is a wrong number
+    wrong_ack     the next acknowledgement speaks of something that nobody asked for
+    huge          in place of the frame comes one frame of `limit_bytes`
+    endless       a message that goes on in fragments for `limit_bytes`; with `frame` snapshot, a snapshot without end
+    bomb          a compressed frame that unfolds to `limit_bytes`
+
+The last three end the connection, if the client has not; without a socket `flood` names them.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator import state as layout
-from data_controller.simulator.exchange import Frame
-from data_controller.simulator.session import MAINTENANCE, RESTART, RESUMED, Session
+from data_controller.simulator.exchange import Exchange, Frame
+from data_controller.simulator.session import MAINTENANCE, RESTART, RESUMED
 from data_controller.simulator.truth import Log
 
-KINDS = (
+COMMON = (
     "drop",
     "duplicate",
     "corrupt",
@@ -52,7 +59,10 @@ KINDS = (
     "maintenance",
     "restart",
 )
-_ACKS = (b'{"event":"subscribed"', b'{"event":"unsubscribed"', b'{"event":"conf"')
+FLOODS = ("huge", "endless", "bomb")
+KINDS = (*COMMON, "checksum", "wrong_ack", *FLOODS)
+_ON_ACKS = ("lost_ack", "late_ack", "wrong_ack")
+_CHECKSUMS = (b'"checksum":', b'"cs",')
 _TIMED = ("mute", "silent", "maintenance", "restart")  # they act on the session, not on a frame
 _KIND_OF = {name: kind for kind, name in layout.KIND_NAMES.items()}
 SECOND = 1_000_000_000
@@ -93,6 +103,39 @@ def fault(**values: Any) -> Fault:
     return Fault(**values)
 
 
+class Speaks(Protocol):
+    """What the faults need of a session, whatever its protocol."""
+
+    exchange: Exchange
+    conn: int
+    flags: int
+    channels: dict[int, Any]
+    unserved: str
+    hung_up: str
+    acks: tuple[bytes, ...]
+
+    def handle(self, text: str | bytes) -> None:
+        """Take one message of the client."""
+
+    def take(self, now_ns: int | None = None) -> list[Frame]:
+        """The frames that wait."""
+
+    def close(self) -> None:
+        """The connection ended."""
+
+    def info(self, code: int) -> None:
+        """Tell the client of a restart or a maintenance."""
+
+    def channel_ids(self, symbol: str | None = None, channel: str | None = None) -> list[int]:
+        """Ids of the open channels."""
+
+    def mute(self, chan_ids: list[int] | None, muted: bool, catch_up: bool = True, heartbeats: bool = True) -> None:
+        """Silence channels or let them speak again."""
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The channels as the control port tells of them."""
+
+
 class Link:
     """The way from a session to its client, with the faults armed on it.
 
@@ -100,11 +143,12 @@ class Link:
     be ended after sending what they returned; `fragment` is then a part of a frame's bytes to send before it ends.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Speaks) -> None:
         self.session = session
         self.faults: list[Fault] = []
         self.closed = ""
         self.fragment = b""
+        self.flood: tuple[str, int] | None = None  # what comes in place of everything else, and how many bytes of it
         self.struck: dict[str, int] = {}
         self.meant = Log()
         self._held: list[Frame] = []  # frames that a stall or a slow client keeps back
@@ -118,7 +162,7 @@ class Link:
     def heal(self) -> None:
         """Take back every fault; what is held back goes out at the next flush, silent channels catch up."""
         self.faults.clear()
-        self.session.exchange.mute(self.session.conn, None, False)
+        self.session.mute(None, False)
 
     def receive(self, text: str | bytes) -> list[bytes]:
         """Take one message of the client; returns what to send now."""
@@ -141,6 +185,8 @@ class Link:
         for frame in waiting:
             if not self._pass(frame, now_ns, out):
                 break
+        if self.session.hung_up and not self.closed:
+            self.closed = self.session.hung_up
         return self._hold(out, now_ns)
 
     def _timed(self, now_ns: int) -> None:
@@ -164,7 +210,7 @@ class Link:
         session = self.session
         chan_ids = session.channel_ids(armed.symbol, armed.channel)
         if chan_ids:
-            session.exchange.mute(session.conn, chan_ids[:1], True, heartbeats=False)
+            session.mute(chan_ids[:1], True, heartbeats=False)
             self.faults.remove(armed)
             self._count(armed)
 
@@ -175,7 +221,7 @@ class Link:
             return
         if armed.kind == "maintenance":
             session.info(MAINTENANCE)
-        session.exchange.mute(session.conn, self._chan_ids(armed), True)
+        session.mute(self._chan_ids(armed), True)
 
     def _end(self, armed: Fault) -> None:
         session = self.session
@@ -183,7 +229,7 @@ class Link:
             self.closed = "restart"
             return
         catch_up = armed.catch_up and armed.kind != "maintenance"
-        session.exchange.mute(session.conn, self._chan_ids(armed), False, catch_up)
+        session.mute(self._chan_ids(armed), False, catch_up)
         if armed.kind == "maintenance":
             session.info(RESUMED)
 
@@ -238,6 +284,14 @@ class Link:
                 self.closed = "cut"
                 self.fragment = frame.data[: max(1, len(frame.data) // 2)]
                 return []
+            case "checksum":
+                return [frame._replace(data=miscounted(frame.data, armed)), *sent[1:]]
+            case "wrong_ack":
+                return [frame._replace(data=misnamed(frame.data)), *sent[1:]]
+            case "huge" | "endless" | "bomb":
+                self.closed = "flood"
+                self.flood = armed.kind, armed.limit_bytes
+                return []
             case _:  # stall, slow
                 if armed.until_ns == 0:
                     armed.until_ns = now_ns + armed.duration_ns if armed.kind == "stall" else 1 << 62
@@ -260,8 +314,10 @@ class Link:
         return []
 
     def _fits(self, armed: Fault, frame: Frame) -> bool:
-        if armed.kind in ("lost_ack", "late_ack"):
-            return frame.kind == layout.EVENT and frame.data.startswith(_ACKS)
+        if armed.kind in _ON_ACKS:
+            return frame.kind == layout.EVENT and frame.data.startswith(self.session.acks)
+        if armed.kind == "checksum" and not any(mark in frame.data for mark in _CHECKSUMS):
+            return False
         if armed.frame is None:
             if frame.kind == layout.EVENT and armed.kind not in ("disconnect", "stall", "slow"):
                 return False
@@ -289,12 +345,36 @@ def corrupted(data: bytes, armed: Fault) -> bytes:
     stop = raw.find(b",", check + 5) if check > 0 else raw.rfind(b"]", 0, len(raw) - 1)
     if (check > 0 and stop < 0) or raw[:1] == b"{":
         stop = len(raw)
-    digits = [i for i in range(raw.find(b","), stop) if 48 <= raw[i] <= 57]
+    levels = max(raw.find(b'"b":['), raw.find(b'"bids":['))  # of a book that is an object: what stands in it
+    digits = [i for i in range(max(raw.find(b","), levels), stop) if 48 <= raw[i] <= 57]
     if not digits:
         return bytes(raw)
     at = digits[int(_draw(armed) * len(digits))]
     raw[at] = 48 + (raw[at] - 48 + 1 + int(_draw(armed) * 9)) % 10
     return bytes(raw)
+
+
+def miscounted(data: bytes, armed: Fault) -> bytes:
+    """The bytes with another checksum."""
+    mark = next(mark for mark in _CHECKSUMS if mark in data)
+    at = data.index(mark) + len(mark)
+    stop = at
+    while stop < len(data) and (48 <= data[stop] <= 57 or data[stop] == 45):
+        stop += 1
+    wrong = int(data[at:stop]) ^ (1 + int(_draw(armed) * 0xFFFF))
+    return data[:at] + str(wrong).encode() + data[stop:]
+
+
+def misnamed(data: bytes) -> bytes:
+    """An acknowledgement that speaks of an instrument, or answers a request, that there never was."""
+    message = json.loads(data)
+    if isinstance(message.get("result"), dict) and "symbol" in message["result"]:
+        message["result"]["symbol"] = "WRONG/USD"
+    elif "symbol" in message:
+        message |= {"symbol": "tWRONG", "pair": "WRONG"}
+    elif isinstance(message.get("id"), int):
+        message["id"] += 1_000_000
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _draw(armed: Fault) -> float:
@@ -312,7 +392,7 @@ def _next(seed: int) -> tuple[int, float]:
     return seed, ((z ^ z >> 31) >> 11) / (1 << 53)
 
 
-def random_faults(seed: int, count: int, frames: int, kinds: tuple[str, ...] = KINDS) -> list[Fault]:
+def random_faults(seed: int, count: int, frames: int, kinds: tuple[str, ...] = COMMON) -> list[Fault]:
     """`count` faults drawn by `seed`, spread over about `frames` frames of a connection."""
     rng = np.random.Generator(np.random.PCG64(seed))
     faults = []

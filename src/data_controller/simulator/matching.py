@@ -110,7 +110,7 @@ def reduce_order(state: Any, i: int, side: int, at: int, by: int) -> None:
 
 
 @kernel
-def record_trade(state: Any, i: int, k: int, amount: int) -> None:
+def record_trade(state: Any, i: int, k: int, amount: int, maker_id: int) -> None:
     """Put a trade on the tape, into its minute's candle and, some milliseconds later, in line as `tu`."""
     clock = state.clock[0]
     market = state.market[i]
@@ -122,6 +122,7 @@ def record_trade(state: Any, i: int, k: int, amount: int) -> None:
     spot.mts = mts
     spot.amount = amount
     spot.k = k
+    state.makers[i, market.trades & (TAPE - 1)] = maker_id
     market.trades += 1
     size = amount if amount > 0 else -amount
     market.last_k = k
@@ -176,11 +177,23 @@ def take(state: Any, i: int, buys: bool, amount: int, limit_k: int) -> int:
         if maker.amount - fill < state.market[i].least:
             fill = maker.amount
         k = key_of(maker.key, side)
+        maker_id = maker.id  # read before the order leaves its place
         reduce_order(state, i, side, ZERO, fill)
-        record_trade(state, i, k, fill if buys else -fill)
+        record_trade(state, i, k, fill if buys else -fill, maker_id)
         amount -= fill
         fills += 1
     return amount
+
+
+@kernel
+def is_owned(state: Any, order_id: int) -> Any:
+    """True where an order is a person's, whom the flow does not decide for."""
+    found = False
+    for j in range(len(state.owned)):
+        if state.owned[j] == 0:
+            break
+        found |= state.owned[j] == order_id
+    return found
 
 
 @kernel

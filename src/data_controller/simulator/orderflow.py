@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from data_controller.errors import SimulatorError
 from data_controller.kernels import kernel
-from data_controller.simulator.matching import add_order, best, key_of, reduce_order, room, take
+from data_controller.simulator.matching import add_order, best, is_owned, key_of, reduce_order, room, take
 from data_controller.simulator.numbers import below, exponential, lognormal, normal, position, uniform
 from data_controller.simulator.state import ASK, BID
 
@@ -151,6 +151,8 @@ def cancel(state: Any, i: int, fair: float) -> None:
     n = state.n_orders[i, side]
     stale = best(state, i, side) > fair + 0.5 if side == BID else best(state, i, side) < fair - 0.5
     at = 0 if stale else int((u if u < 0.5 else 2.0 * u * u - u) * n)
+    if is_owned(state, state.orders[i, side, at].id):
+        return
     reduce_order(state, i, side, at, state.orders[i, side, at].amount)
 
 
@@ -164,6 +166,8 @@ def amend(state: Any, i: int) -> None:
         return
     at = below(rng, min(n, 30))
     order = state.orders[i, side, at]
+    if is_owned(state, order.id):
+        return
     k = key_of(order.key, side)
     order_id = order.id
     amount = order.amount

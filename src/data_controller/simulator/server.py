@@ -9,7 +9,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from picows import (
     ws_create_server,
 )
 
+from data_controller.simulator.bitfinex.rest import answer
+from data_controller.simulator.dialect import Venue
 from data_controller.simulator.exchange import Exchange, Frame
 from data_controller.simulator.faults import Link
 from data_controller.simulator.load import Sender, Stream, prepare, text_frame
-from data_controller.simulator.rest import answer
+from data_controller.simulator.peer import BasePeer
 from data_controller.simulator.sent import SentLog
 from data_controller.simulator.session import Session
+from data_controller.simulator.venue_server import VenuePeer, VenueProtocol
 
 CONNECTIONS_PER_MINUTE = 20
 CLOSED_EARLIER = 64
@@ -53,22 +57,15 @@ class Options:
     rate: float = 0.0  # frames a second of the load; 0: as fast as it goes
     coalesce_us: float = 0.0
     sent_log: Path | None = None  # folder
+    venue_ports: dict[str, int] = field(default_factory=dict)  # of further venues; others get a free one
 
 
-class Peer(WSListener):
-    """One client: its session, the faults on the way, and its socket."""
+class Peer(WSListener, BasePeer):
+    """One client of Bitfinex's WebSocket: its session, the faults on the way, and its socket."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
-        self.link = Link(Session(server.exchange))
-        self.conn = self.link.session.conn
+        BasePeer.__init__(self, server, Link(Session(server.exchange)))
         self.transport: WSTransport | None = None
-        self.stream: Stream | None = None
-        self.port = 0
-        self.opened_ns = 0
-        self.ended = ""
-        self.frames = 0
-        self.bytes = 0
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Greet."""
@@ -87,7 +84,7 @@ class Peer(WSListener):
             transport.disconnect()
         elif kind == WSMsgType.PING:
             pong = b"\x8a" + bytes((frame.payload_size,)) + frame.get_payload_as_bytes()
-            self._write(pong)
+            self.write(pong)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
             self.server.run_on()
             self.link.session.handle(frame.get_payload_as_bytes())
@@ -100,66 +97,37 @@ class Peer(WSListener):
         self.link.session.close()
         self.server.left(self)
 
-    def flush(self) -> None:
-        """Send what waits, and end the connection where a fault asks for it."""
-        transport = self.transport
-        if transport is None or transport.is_disconnected or self.ended:
-            return
-        frames = self.link.flush(self.server.exchange.now_ns)
-        if frames:
-            self.send(frames)
-        if self.link.fragment:
-            whole = len(self.link.fragment) * 2
-            self._write(b"\x81\x7e" + whole.to_bytes(2, "big") + self.link.fragment)
-        if self.link.closed:
-            self.end(self.link.closed)
-        elif transport.underlying_transport.get_write_buffer_size() > self.server.options.buffer_limit_bytes:
-            self.end("slow")
+    def is_open(self) -> bool:
+        """Whether bytes can be written."""
+        return self.transport is not None and not self.transport.is_disconnected
 
-    def send(self, frames: list[Frame]) -> None:
-        """Write frames in one go, stamped just before."""
-        data = b"".join([text_frame(frame.data) for frame in frames])
-        self.frames += len(frames)
-        self.bytes += len(data)
-        sent, conn = self.server.sent, self.conn
-        now = time.monotonic_ns()
-        for frame in frames:
-            if frame.seq:
-                sent.add(conn, frame.seq, now)
-        self._write(data)
+    def waiting(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        assert self.transport is not None
+        return int(self.transport.underlying_transport.get_write_buffer_size())
 
-    def end(self, reason: str) -> None:
-        """Drop the connection, without a closing handshake: what is lost on the way is lost."""
-        self.ended = reason
-        if self.transport is not None:
-            if reason in ("cut", "slow"):
-                self.transport.underlying_transport.abort()
-            else:
-                self.transport.disconnect(graceful=reason == "restart")
-
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Write bytes, through the load's thread while it sends."""
         if self.stream is not None:
             self.stream.inject.append(data)
         elif self.transport is not None:
             self.transport.underlying_transport.write(data)
 
-    def stats(self) -> dict[str, Any]:
-        """What the control port tells of this connection."""
-        return {
-            "conn": self.conn,
-            "client_port": self.port,
-            "opened_mono_ns": self.opened_ns,
-            "channels": [
-                {k: v for k, v in fields.items() if k not in ("event", "asked")}
-                for fields in self.link.session.channels.values()
-            ],
-            "flags": self.link.session.flags,
-            "frames": self.frames,
-            "bytes": self.bytes,
-            "struck": self.link.struck,
-            "armed": len(self.link.faults),
-            "ended": self.ended,
-        }
+    def encode(self, frame: Frame) -> bytes:
+        """A text frame."""
+        return text_frame(frame.data)
+
+    def hang_up(self, reason: str) -> None:
+        """End the connection: politely at a restart, else as if the line were cut."""
+        if self.transport is not None:
+            if reason in ("cut", "slow", "flood"):
+                self.transport.underlying_transport.abort()
+            else:
+                self.transport.disconnect(graceful=reason == "restart")
+
+    def tick(self) -> None:
+        """Send what waits."""
+        self.flush()
 
 
 class Server:
@@ -168,7 +136,11 @@ class Server:
     def __init__(self, exchange: Exchange, options: Options | None = None) -> None:
         self.exchange = exchange
         self.options = options or Options()
-        self.peers: dict[int, Peer] = {}
+        self.peers: dict[int, Peer | VenuePeer] = {}
+        self.venues: dict[str, Venue] = {}
+        self.venue_ports: dict[str, int] = {}
+        self.wires: set[VenueProtocol] = set()
+        self.tls_until_ns: dict[str, int] = {}  # by venue, monotonic: until then a client hears that TLS failed
         self.gone: deque[dict[str, Any]] = deque(maxlen=CLOSED_EARLIER)
         self.sent = SentLog()
         self.refuse_until_ns = 0  # monotonic; new connections get HTTP 503 until then
@@ -180,6 +152,7 @@ class Server:
         self._arrivals: deque[float] = deque()
         self._wall_ns = time.time_ns() - time.monotonic_ns()
         self._server: asyncio.Server | None = None
+        self._venue_servers: list[asyncio.Server] = []
         self._ticker: asyncio.Task[None] | None = None
         self._sender: Sender | None = None
 
@@ -189,6 +162,12 @@ class Server:
             self._admit, "127.0.0.1", self.options.port, enable_auto_pong=False, max_frame_size=1 << 20
         )
         self.port = int(self._server.sockets[0].getsockname()[1])
+        loop = asyncio.get_running_loop()
+        for name, venue in self.venues.items():
+            make = partial(VenueProtocol, self, venue)
+            listener = await loop.create_server(make, "127.0.0.1", self.options.venue_ports.get(name, 0))
+            self._venue_servers.append(listener)
+            self.venue_ports[name] = int(listener.sockets[0].getsockname()[1])
         if not self._held:
             self.go()
         self._ticker = asyncio.create_task(self._tick())
@@ -204,9 +183,17 @@ class Server:
                 await self._ticker
         for peer in list(self.peers.values()):
             peer.end("stop")
+        for listener in self._venue_servers:
+            listener.close()
+        for wire in list(self.wires):
+            wire.transport.abort()
         if self._server is not None:
             self._server.close()
         self.save_log()
+
+    def add(self, venue: Venue) -> None:
+        """Serve a further venue, on a port of its own, from `start` on."""
+        self.venues[venue.name] = venue
 
     def now_ns(self) -> int:
         """The wall clock, read once at start and carried on by the monotonic clock."""
@@ -249,14 +236,14 @@ class Server:
 
     # What peers tell
 
-    def joined(self, peer: Peer) -> None:
+    def joined(self, peer: Peer | VenuePeer) -> None:
         """A client is there."""
         self.peers[peer.conn] = peer
         if self._held and self.options.hold == "connection":
             self.go()
         self.run_on()
 
-    def left(self, peer: Peer) -> None:
+    def left(self, peer: Peer | VenuePeer) -> None:
         """A client is gone."""
         if self.peers.pop(peer.conn, None) is not None:
             self.gone.append(peer.stats() | {"channels": []})
@@ -300,7 +287,7 @@ class Server:
             if self._sender is None:
                 self.run_on()
                 for peer in list(self.peers.values()):
-                    peer.flush()
+                    peer.tick()
             # A load's sender shares the interpreter with this loop: it is left alone.
             await asyncio.sleep(self.options.tick_s if self._sender is None else 0.05)
 
@@ -318,7 +305,7 @@ class Server:
         streams = []
         for conn, frames in prepared.items():
             peer = self.peers[conn]
-            assert peer.transport is not None
+            assert isinstance(peer, Peer) and peer.transport is not None
             own = peer.transport.underlying_transport.get_extra_info("socket")
             sock = socket.socket(fileno=socket.dup(own.fileno()))
             sock.setblocking(False)

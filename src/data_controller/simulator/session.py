@@ -34,11 +34,14 @@ class Session:
     The greeting waits from the start.
     """
 
+    acks: tuple[bytes, ...] = (b'{"event":"subscribed"', b'{"event":"unsubscribed"', b'{"event":"conf"')
+
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.conn = exchange.connect()
         self.flags = 0
         self.channels: dict[int, dict[str, Any]] = {}  # chanId -> the fields of its `subscribed`
+        self.hung_up = ""  # this exchange ends no connection by itself
         self.unserved = ""  # where not empty, every subscription fails with this text
         self._chan_of: dict[str, int] = {}  # what was asked for -> chanId
         self._verbs: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -101,6 +104,14 @@ class Session:
             if (symbol is None or fields.get("symbol", fields.get("key", "").split(":", 2)[-1]) == symbol)
             and (channel is None or fields["channel"] == channel)
         ]
+
+    def mute(self, chan_ids: list[int] | None, muted: bool, catch_up: bool = True, heartbeats: bool = True) -> None:
+        """Silence channels (None: all), but for `heartbeats`, or let them speak again; see `Exchange.mute`."""
+        self.exchange.mute(self.conn, chan_ids, muted, catch_up, heartbeats)
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The channels as the control port tells of them."""
+        return [{k: v for k, v in fields.items() if k not in ("event", "asked")} for fields in self.channels.values()]
 
     # What the client may ask
 

@@ -11,6 +11,8 @@ ORDERS_MAX = 1024
 """Resting orders a side and instrument; a side that is full takes no more."""
 TAPE = 64
 """Trades remembered an instrument, a power of two; a trades snapshot sends the last 30."""
+OWNED_MAX = 256
+"""Resting orders of people at once."""
 CANDLES = 512
 """Minutes remembered an instrument."""
 PENDING = 1 << 14
@@ -136,6 +138,8 @@ class State(NamedTuple):
     levels: NDArray[np.void]  # [instruments, 2, ORDERS_MAX] LEVEL, best first
     n_levels: NDArray[np.int64]  # [instruments, 2]
     tape: NDArray[np.void]  # [instruments, TAPE] TRADE
+    makers: NDArray[np.int64]  # [instruments, TAPE] whose order each trade on the tape met
+    owned: NDArray[np.int64]  # [OWNED_MAX] orders of people, which the flow neither cancels nor moves; 0: none
     candles: NDArray[np.void]  # [instruments, CANDLES] CANDLE
     pending: NDArray[np.void]  # [PENDING] PENDING_TU
     channels: NDArray[np.void]  # [rows] CHANNEL
@@ -162,6 +166,8 @@ def allocate(instruments: int, rows: int, slots: int, frames: int, data: int) ->
         levels=np.zeros((instruments, 2, ORDERS_MAX), LEVEL),
         n_levels=np.zeros((instruments, 2), np.int64),
         tape=np.zeros((instruments, TAPE), TRADE),
+        makers=np.zeros((instruments, TAPE), np.int64),
+        owned=np.zeros(OWNED_MAX, np.int64),
         candles=np.zeros((instruments, CANDLES), CANDLE),
         pending=np.zeros(PENDING, PENDING_TU),
         channels=np.zeros(rows, CHANNEL),

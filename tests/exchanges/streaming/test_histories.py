@@ -117,7 +117,7 @@ def _play(venue: str, events: list[tuple[Any, Any]], skew_ns: int = 0) -> Rig:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=st.lists(EVENTS, max_size=60))
 def test_after_any_history_a_venue_that_behaves_ends_with_exactly_the_wanted_channels_live(
     venue: str, events: list[Any]
@@ -136,7 +136,7 @@ def test_after_any_history_a_venue_that_behaves_ends_with_exactly_the_wanted_cha
 
 
 @pytest.mark.parametrize("venue", VENUES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=st.lists(EVENTS, max_size=40))
 def test_equal_histories_give_equal_actions_however_late_their_batches_are_looked_at(
     venue: str, events: list[Any]

@@ -55,6 +55,21 @@ def test_a_session_opens_and_asks_for_several_channels_a_request() -> None:
     assert rig.states() == ["LIVE"] * 6
 
 
+def test_where_answers_name_no_channel_the_venue_is_asked_once_behind_all_requests_what_it_serves() -> None:
+    rig = Rig(Limits(100, 10, mixed=True), instruments=SYMBOLS[:2], trades=True, nameless=True)
+    rig.start()
+    rig.open[0] = True
+    assert rig.row(Control.OPENED) == [
+        Send(
+            0,
+            b'{"op": "subscribe", "id": 1, "names": ["C00:book:full", "C00:trades:", "C01:book:full", "C01:trades:"]}',
+        ),
+        Send(0, b'{"op": "list", "id": 2}'),
+    ]
+    for channel in range(4):
+        assert rig.row(Control.SUBSCRIBED, channel=channel) == []
+
+
 def test_a_greeting_is_answered_before_anything_is_asked() -> None:
     rig = Rig(instruments=SYMBOLS[:1], greeting=True)
     rig.start()

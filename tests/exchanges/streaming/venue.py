@@ -30,6 +30,7 @@ class FakeSettings(StreamingSettings):
     books: tuple[str, ...] = hot(("full",))
     trades: bool = hot(False)
     greeting: bool = hot(False)
+    nameless: bool = hot(False)  # answers name no channel
     fetched: bool = hot(False)  # books are spliced to a fetched snapshot
     apart: bool = hot(False)  # trades have an address of their own
 
@@ -64,6 +65,9 @@ class FakeDialect:
     def _say(self, op: str, channels: Sequence[Channel], request: int) -> bytes:
         names = [f"{c.symbol}:{c.stream}:{c.precision}" for c in channels]
         return json.dumps({"op": op, "id": request, "names": names}).encode()
+
+    def confirm(self, settings: Any, request: int) -> bytes | None:
+        return json.dumps({"op": "list", "id": request}).encode() if settings.nameless else None
 
     def ping(self) -> bytes:
         return PING

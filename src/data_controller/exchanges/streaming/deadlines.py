@@ -43,7 +43,10 @@ class Deadlines:
             actions += self._moves.resync(slot, slot.channels[row], now_ns)
         slot.gapped.clear()
         slot.strays = {row: until_ns for row, until_ns in slot.strays.items() if not until_ns or now_ns < until_ns}
-        for ch in list(slot.channels.values()):
+        unsettled = [ch for ch in slot.channels.values() if ch.state is not ChannelState.LIVE]
+        if slot.channels and not unsettled and not slot.strays:  # nearly always
+            return actions
+        for ch in unsettled:
             if not ch.request or not ch.deadline_ns or now_ns < ch.deadline_ns:
                 continue
             if ch.state is ChannelState.LEAVING and not limits.acknowledged:

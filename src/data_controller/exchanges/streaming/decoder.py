@@ -357,16 +357,25 @@ class StreamDecoder:
 
 
 def decimal_of(value: str | int) -> tuple[int, int, bool]:
-    """(digits, scale, negative) of a number's own text; ValueError where it is none, or longer than 18 digits."""
+    """(digits, scale, negative) of a number's own text; ValueError where it is none, or longer than 18 digits.
+
+    An exponent is worked in: digits and scale are those of the number written out.
+    """
     text = str(value)
     if "e" in text or "E" in text:
         text = _without_exponent(text)
     negative = text.startswith("-")
-    whole, _, fraction = text.removeprefix("-").partition(".")
+    mantissa, e, exponent = text.removeprefix("-").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
     digits = whole + fraction
-    if not digits.isascii() or not digits.isdigit() or len(digits.lstrip("0")) > 18 or len(fraction) > 22:
+    power = exponent.removeprefix("-").removeprefix("+") if e else "0"
+    if not (digits + power).isascii() or not digits.isdigit() or not power.isdigit() or len(power) > 3:
+        raise ValueError(f"expected a decimal number, was {text!r}")
+    scale = len(fraction) + (int(power) if exponent.startswith("-") else -int(power))
+    number = int(digits) * 10 ** max(-scale, 0)
+    if number >= 10**18 or scale > 22:
         raise ValueError(f"expected a decimal number of at most 18 digits, was {text!r}")
-    return int(digits), len(fraction), negative
+    return number, max(scale, 0), negative
 
 
 def _without_exponent(text: str) -> str:

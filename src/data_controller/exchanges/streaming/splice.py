@@ -21,7 +21,7 @@ from data_controller.market.rows import EVENT, Control, copy_rows
 from data_controller.market.tables import Channel, Tables
 
 MAX_HELD_ROWS = 1 << 17
-"""Rows that wait for one book's snapshot; beyond, the oldest messages are dropped."""
+"""Rows, and messages, that wait for one book's snapshot; beyond, the oldest messages are dropped."""
 MAX_EARLY = 64
 """Snapshots kept of books whose stream has not been heard of yet; beyond, the oldest is dropped."""
 
@@ -87,37 +87,45 @@ class SplicedDecoder(StreamDecoder):
             self._early[channel] = (snapshot, conn)
             used = True
         elif snapshot is not None and cell is not None:
-            if rows.room < len(snapshot.rows) + self._held_rows.get(int(cell["row"]), 0) + 1:
-                yield
-            used = self._splice(cell, snapshot, seq, recv_ns, rows)
+            fitting = self._fitting(cell, snapshot)
+            if fitting is not None:
+                yield from self._splice(cell, snapshot, fitting, seq, recv_ns, rows)
+                used = True
+        if not rows.room:
+            yield
         if not used:
             self._counts[state.C_FETCHED_IN_VAIN] += 1
         row = self.tables.channel(channel) if channel in self.tables.channels else -1
         self._control(rows, seq, recv_ns, conn, Control.FETCHED, channel=row, price=status, size=int(used))
 
-    def _splice(self, cell: np.void, snapshot: Snapshot, seq: int, recv_ns: int, rows: Rows) -> bool:
-        """Write the snapshot and what follows it; False, and nothing written, where the changes begin behind it."""
-        row = int(cell["row"])
-        waiting = self._held.get(row, deque())
+    def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
+        """The changes that waited and go behind the snapshot; None where they begin too late or one is missing."""
+        waiting = self._held.get(int(cell["row"]), deque())
         fitting = [held for held in waiting if self._joins(snapshot.last, held.first, held.last, held.prev) >= 0]
         if fitting and self._joins(snapshot.last, fitting[0].first, fitting[0].last, fitting[0].prev) > 0:
-            return False
-        for a, b in pairwise(fitting):
-            if not self._follows(a, b):
-                return False
-        self._counts[state.C_STALE_UPDATES] += len(waiting) - len(fitting)
+            return None
+        return fitting if all(self._follows(a, b) for a, b in pairwise(fitting)) else None
+
+    def _splice(
+        self, cell: np.void, snapshot: Snapshot, fitting: list[Held], seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """Write the snapshot and what follows it, in parts where `rows` is too small for it."""
+        row = int(cell["row"])
+        self._counts[state.C_STALE_UPDATES] += len(self._held.get(row, ())) - len(fitting)
         self._counts[state.C_BOOK_SNAPSHOTS] += 1
         self._counts[state.C_BOOK_UPDATES] += len(fitting)
-        self._write(rows, snapshot.rows, seq, recv_ns, row, 0)
-        part = len(snapshot.rows)
-        for held in fitting:
-            self._write(rows, held.rows, seq, recv_ns, row, part)
-            part += len(held.rows)
+        part = 0
+        for message in (snapshot.rows, *(held.rows for held in fitting)):
+            while len(message):
+                if not rows.room:
+                    yield
+                now, message = message[: rows.room], message[rows.room :]
+                self._write(rows, now, seq, recv_ns, row, part)
+                part += len(now)
         cell["phase"] = state.CHAINED if fitting else state.SPLICING
         cell["last"] = fitting[-1].last if fitting else snapshot.last
         self._held.pop(row, None)
         self._held_rows.pop(row, None)
-        return True
 
     def _follows(self, before: Held, behind: Held) -> bool:
         """Whether two changes that waited are neighbours."""
@@ -141,7 +149,8 @@ class SplicedDecoder(StreamDecoder):
         early = self._early.pop(channel, None)
         cell = self._cell(conn, key)
         if early is not None and cell is not None and rows.room > len(early[0].rows):
-            self._splice(cell, early[0], seq, recv_ns, rows)
+            for _ in self._splice(cell, early[0], [], seq, recv_ns, rows):
+                raise AssertionError("expected room for a snapshot that is shorter than it")
         return True
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
@@ -152,9 +161,9 @@ class SplicedDecoder(StreamDecoder):
         waiting = self._held.setdefault(row, deque())
         waiting.append(Held(int(slot["held_first"]), int(slot["held_last"]), int(slot["held_prev"]), message))
         self._counts[state.C_HELD] += 1
-        total = self._held_rows.get(row, 0) + len(message)
+        total = self._held_rows.get(row, 0) + len(message) + 1
         while total > MAX_HELD_ROWS and len(waiting) > 1:
-            total -= len(waiting.popleft().rows)
+            total -= len(waiting.popleft().rows) + 1
             self._counts[state.C_HELD_DROPPED] += 1
         self._held_rows[row] = total
 

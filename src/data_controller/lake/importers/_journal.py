@@ -10,7 +10,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -206,24 +206,49 @@ def lines_of(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-Parse = Callable[[bytes], "Entry | str | None"]
+class Timed(Protocol):
+    """Anything with a receive time."""
+
+    @property
+    def recv_ns(self) -> int:
+        """When it was received, Unix ns."""
+        ...
+
+
+T = TypeVar("T", bound=Timed)
+L = TypeVar("L")
+Parse = Callable[[bytes], Entry | str | None]
 """A line as its record, None where it is to be passed over, or why it cannot be read."""
 
 
-def entries_of(path: Path, parse: Parse, journal: DraftJournal) -> Iterator[Entry]:
-    """The records of a capture of one line each, in its order.
-
-    What `parse` cannot read goes into quarantine; so does a line whose time is far ahead of the last good one's unless
-    the next line is as far. A file that begins with GIVE_UP_LINES bad lines is given up.
-    """
+def entries_of(path: Path, parse: Callable[[bytes], T | str | None], journal: DraftJournal) -> Iterator[T]:
+    """What `parse` makes of the lines of a capture, in their order; see `confirmed`."""
     with open_capture(path) as file:
-        yield from _confirmed(lines_of(file, path), parse, journal, path)
+        yield from confirmed(lines_of(file, path), parse, journal, path)
 
 
-def _confirmed(lines: Iterable[tuple[int, bytes]], parse: Parse, journal: DraftJournal, path: Path) -> Iterator[Entry]:
+def confirmed(
+    lines: Iterable[tuple[int, L]],
+    parse: Callable[[L], T | str | None],
+    journal: DraftJournal,
+    path: Path,
+    *,
+    far_ns: int = FAR_AHEAD_NS,
+    on_bad: Callable[[], None] = lambda: None,
+) -> Iterator[T]:
+    """What `parse` makes of numbered lines (or rows) whose times can be trusted.
+
+    What it cannot read goes into quarantine; so does a line whose time is more than `far_ns` ahead of the last good
+    one's unless the next line is as far. A file that begins with GIVE_UP_LINES bad lines is given up.
+    """
     far = "its time is far from that of the lines around it"
     last_ns = 0
-    suspect: tuple[int, bytes, Entry] | None = None
+    suspect: tuple[int, L, T] | None = None
+
+    def put_aside(number: int, line: L, reason: str) -> None:
+        journal.garbage(number, line if isinstance(line, bytes) else repr(line).encode(), reason, path)
+        on_bad()
+
     for number, line in lines:
         journal.counts["lines"] += 1
         if not line:
@@ -232,18 +257,18 @@ def _confirmed(lines: Iterable[tuple[int, bytes]], parse: Parse, journal: DraftJ
         if found is None:
             continue
         if isinstance(found, str) or not 0 <= found.recv_ns <= MAX_NS:
-            journal.garbage(number, line, found if isinstance(found, str) else "its time is absurd", path)
+            put_aside(number, line, found if isinstance(found, str) else "its time is absurd")
             if number >= GIVE_UP_LINES and last_ns == 0:
                 return
             continue
         if suspect is not None:
-            if found.recv_ns >= suspect[2].recv_ns - FAR_AHEAD_NS:
+            if found.recv_ns >= suspect[2].recv_ns - far_ns:
                 last_ns = suspect[2].recv_ns
                 yield suspect[2]
             else:
-                journal.garbage(suspect[0], suspect[1], far, path)
+                put_aside(suspect[0], suspect[1], far)
             suspect = None
-        if found.recv_ns > last_ns + FAR_AHEAD_NS:
+        if found.recv_ns > last_ns + far_ns:
             suspect = (number, line, found)
             continue
         last_ns = max(last_ns, found.recv_ns)
@@ -251,4 +276,4 @@ def _confirmed(lines: Iterable[tuple[int, bytes]], parse: Parse, journal: DraftJ
     if suspect is not None and last_ns == 0:
         yield suspect[2]
     elif suspect is not None:
-        journal.garbage(suspect[0], suspect[1], far, path)
+        put_aside(suspect[0], suspect[1], far)

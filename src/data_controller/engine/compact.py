@@ -1,0 +1,453 @@
+"""The compactor: closed journal segments through decoders and books, their rows into the lake, each segment once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.actions import Action, Tell
+from data_controller.engine.provenance import code_version
+from data_controller.engine.setup import configure_replay
+from data_controller.errors import JournalError, LakeError
+from data_controller.features.catalogue import LONGEST_HISTORY_S
+from data_controller.journal import manifest as manifests
+from data_controller.journal.files import DirectoryLock, replace_durably
+from data_controller.journal.manifest import Entry
+from data_controller.journal.reader import Reader
+from data_controller.journal.settings import JournalSettings
+from data_controller.lake.catalogue import Catalogue, Segment, Source, commit_name
+from data_controller.lake.checkpoints import checkpoint_rows
+from data_controller.lake.layout import CONNECTIONS_PER_VENUE, DAY_NS, NOBODY, Key, date_of, key_of, split
+from data_controller.lake.settings import LakeSettings
+from data_controller.lake.store import Store
+from data_controller.lake.tables import read_table
+from data_controller.lake.writer import Draft, Fault, no_fault, sweep
+from data_controller.pipeline.carry import dump, restore
+from data_controller.pipeline.pipeline import Pipeline
+from data_controller.pipeline.setup import Setup
+from data_controller.records import SEQ_COUNT_BITS, Batch, Kind, Start
+
+MERGE_RECORDS = 1 << 16
+COMMIT_BYTES = 32 << 20
+"""Segments of one run are committed together up to this size, so that small segments make no small files."""
+FOLDER = "compaction"
+"""Folder in the journal's directory: the compactor's lock, and where it goes on."""
+JOURNAL_ID = "journal-id"
+AUDIT = "audit"
+LOOKS_BACK_NS = LONGEST_HISTORY_S * 10**9
+"""How far back a decision's features reach: `explain` wants the records of that span."""
+
+OnProgress = Callable[[int], None]
+
+
+class Sink(Protocol):
+    """Takes what segments hold, by whose it is."""
+
+    def events(self, key: Key, rows: NDArray[np.void]) -> None:
+        """EVENT rows that do not change any more."""
+
+    def side(self, key: Key, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of a side table."""
+
+
+class Decoding:
+    """A record-only pipeline over segments, one after the other."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {}
+        self.last_seq = -1
+        self._configure = configure_replay(lambda config: None, None, record_only=True)
+        self.pipeline = Pipeline(self._note_config)
+        self.pipeline.on_rows = self._take
+        self._day = -1
+        self._sink: Sink | None = None
+
+    def _note_config(self, start: Start) -> Setup:
+        self.config = start.config
+        return self._configure(start)
+
+    def dump(self) -> bytes:
+        """Where it stands, empty where a venue's state cannot be carried."""
+        try:
+            return pickle.dumps((self.last_seq, self._day, dump(self.pipeline, self.config)))
+        except (pickle.PicklingError, TypeError, AttributeError):
+            return b""
+
+    def restore(self, content: bytes) -> None:
+        """Go on where the one of `dump` stood."""
+        self.last_seq, self._day, state = pickle.loads(content)
+        self.config = restore(self.pipeline, state)
+
+    def run(self, path: Path, sink: Sink | None, on_progress: OnProgress = lambda n: None) -> list[str]:
+        """Decode one segment into `sink`; returns what could not be read of it."""
+        self._sink = sink
+        reader = Reader(path, on_damage="report", merge=MERGE_RECORDS)
+        damages = []
+        for batch in reader:
+            if 0 <= self.last_seq < batch.first_seq - 1 and self.last_seq >> SEQ_COUNT_BITS == _run(batch.first_seq):
+                damages.append(f"{path.name}: records {self.last_seq + 1} to {batch.first_seq - 1} are missing")
+            self._feed(batch)
+            self.last_seq = batch.first_seq + len(batch.recv_ns) - 1
+            on_progress(len(batch.recv_ns))
+        self._sink = None
+        return damages + [str(damage) for damage in reader.damages]
+
+    def _feed(self, batch: Batch) -> None:
+        for lo, hi in _cuts(batch):
+            day = int(batch.recv_ns[lo]) // DAY_NS
+            if day != self._day:
+                if 0 <= self._day < day and batch.kind[lo] != Kind.START:
+                    self._open_day(day, batch.first_seq + lo - 1)
+                self._day = day
+            actions = self.pipeline.advance(batch, lo, hi)
+            self.pipeline.release_rows()
+            self._tell(actions)
+
+    def _open_day(self, day: int, seq: int) -> None:
+        """A day opens with the books as they stand."""
+        if self._sink is None or self.pipeline.setup is None:
+            return
+        date, channels = date_of(day * DAY_NS), self.pipeline.tables.channels
+        books = self.pipeline.books
+        for row in np.flatnonzero(books.books["depth"]).tolist():
+            self._sink.events(key_of(channels[row], row, date), checkpoint_rows(books, row, seq, day * DAY_NS))
+
+    def _take(self, rows: NDArray[np.void]) -> None:
+        if self._sink is not None:
+            own = rows.view("V64").copy().view(rows.dtype)
+            for key, part in split(own, self.pipeline.tables.channels, self._venues(), date_of(self._day * DAY_NS)):
+                self._sink.events(key, part)
+
+    def _venues(self) -> list[str]:
+        setup = self.pipeline.setup
+        return [venue.name for venue in setup.venues] if setup is not None else []
+
+    def _tell(self, actions: list[Action]) -> None:
+        if self._sink is None:
+            return
+        date = date_of(self._day * DAY_NS)
+        for action in actions:
+            if not isinstance(action, Tell) or not isinstance(action.rows, list):
+                continue
+            groups: dict[Key, list[Mapping[str, Any]]] = {}
+            for row in action.rows:
+                groups.setdefault(self._side_key(action.table, row, date), []).append(row)
+            for key, rows in groups.items():
+                self._sink.side(key, rows)
+
+    def _side_key(self, table: str, row: Mapping[str, Any], date: str) -> Key:
+        channels, channel = self.pipeline.tables.channels, int(row.get("channel", -1))
+        if 0 <= channel < len(channels):
+            return Key(channels[channel].venue, table, channels[channel].symbol, date)
+        venue = int(row.get("conn", -1)) // CONNECTIONS_PER_VENUE
+        names = self._venues()
+        return Key(names[venue] if 0 <= venue < len(names) else NOBODY, table, NOBODY, date)
+
+
+def _run(seq: int) -> int:
+    return seq >> SEQ_COUNT_BITS
+
+
+def _cuts(batch: Batch) -> Iterator[tuple[int, int]]:
+    """Ranges of records of one day and of one engine start."""
+    days = batch.recv_ns // DAY_NS
+    starts = np.flatnonzero(batch.kind == Kind.START)
+    cuts = {0, len(days), *(np.flatnonzero(np.diff(days)) + 1).tolist(), *starts.tolist()}
+    ordered = sorted(cuts)
+    return itertools.pairwise(ordered)
+
+
+class Compactor:
+    """One journal into one lake. `step` commits the next segments; what it has decoded it carries in memory."""
+
+    def __init__(
+        self,
+        journal: Path,
+        store: Store,
+        settings: LakeSettings | None = None,
+        *,
+        fault: Fault = no_fault,
+        commit_bytes: int = COMMIT_BYTES,
+        on_progress: OnProgress = lambda n: None,
+    ) -> None:
+        """Sweeps what a dead compactor left; LakeError or JournalError where another is at work, or it is none."""
+        if manifests.load(journal) is None:
+            raise JournalError(f"expected a journal with a manifest, was none in {journal}")
+        self.journal = journal
+        self.store = store
+        self.settings = settings or LakeSettings()
+        self.notes: list[str] = []
+        self.events = 0
+        self._fault = fault
+        self._commit_bytes = commit_bytes
+        self._on_progress = on_progress
+        self._folder = journal / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        try:
+            self._lock = DirectoryLock(self._folder)
+        except JournalError as error:
+            raise LakeError(
+                f"expected to be the only compactor of {journal}, was another at work: wait for it, or "
+                "stop the engine that started it"
+            ) from error
+        try:
+            self._id = self._journal_id()
+            self.catalogue = Catalogue(store)
+            if self.catalogue.journal not in ("", self._id):
+                raise LakeError(
+                    f"expected a lake of the journal {journal}, was one of another ({store.uri}): name another lake"
+                )
+            self._decoding: Decoding | None = None
+            self._fault("sweep")
+            self.swept = sweep(store, self.catalogue)
+            self._code = code_version()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let another compactor in."""
+        self._lock.release()
+
+    def __enter__(self) -> Compactor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _journal_id(self) -> str:
+        """What tells this journal from others; made once."""
+        path = self._folder / JOURNAL_ID
+        try:
+            return path.read_text("utf-8").strip()
+        except FileNotFoundError:
+            made = os.urandom(8).hex()
+            replace_durably(path, made.encode())
+            return made
+
+    def pending(self) -> list[Entry]:
+        """Closed segments that are not in the lake yet, in order."""
+        manifest = manifests.load(self.journal)
+        done = self.catalogue.segments
+        return [entry for entry in (manifest.segments if manifest else []) if entry.name not in done]
+
+    def step(self) -> int:
+        """Commit the next segments; returns how many, 0 where none waits."""
+        pending = self.pending()
+        if not pending:
+            return 0
+        group = [pending[0]]
+        size = group[0].bytes
+        for entry in pending[1:]:
+            size += entry.bytes
+            if entry.run != group[0].run or size > self._commit_bytes or entry.number != group[-1].number + 1:
+                break
+            group.append(entry)
+        self._go_to(group[0])
+        assert self._decoding is not None
+        draft = Draft(self.store, self._fault)
+        damages: list[str] = []
+        try:
+            for entry in group:
+                damages += self._check(entry)
+                damages += self._decoding.run(self.journal / entry.name, draft, self._on_progress)
+            self._fault("decoded")
+            draft.finish()
+            last = group[-1]
+            self._keep_state(last)
+            source = Source(
+                kind="journal", journal=self._id, segments=[_segment(entry) for entry in group], damages=damages
+            )
+            name = commit_name(group[0].run, group[0].number)
+            self.catalogue.commits[name] = draft.commit(name, source, self._code)
+        except BaseException:
+            self._decoding = None  # it is ahead of the lake
+            raise
+        self._forget_states(last)
+        self.events += sum(file.rows for file in draft.files if file.events)
+        self.notes += damages
+        return len(group)
+
+    def run(self) -> int:
+        """Commit all that waits; returns how many segments that were."""
+        total = 0
+        while done := self.step():
+            total += done
+        return total
+
+    def _check(self, entry: Entry) -> list[str]:
+        path = self.journal / entry.name
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        except OSError as error:
+            raise JournalError(
+                f"expected the segment {path}, was {error.strerror}: restore it, or take its journal "
+                "out of the config and begin another"
+            ) from error
+        if digest.hexdigest() != entry.sha256:
+            return [f"{entry.name}: its bytes are not those that were written (SHA-256 differs from the manifest)"]
+        return []
+
+    # what the journal may lose
+
+    def retain(self, tables: Path | None = None) -> list[str]:
+        """Let the journal lose what the settings do not keep, oldest first; returns the names of segments.
+
+        Only what is in the lake may go, and nothing that a decision in `tables` rests on within its time. Where an
+        engine writes the journal it deletes them itself, when its next segment ends.
+        """
+        manifest = manifests.load(self.journal) or manifests.Manifest()
+        done, settings = self.catalogue.segments, self.settings
+        now_ns = max((entry.last_recv_ns for entry in manifest.segments), default=0)
+        allowed = manifests.Retention()
+        total = sum(entry.bytes for entry in manifest.segments)
+        needed = self._decisions(tables, now_ns)
+        dropping = True
+        for entry in manifest.segments:
+            if entry.name not in done:
+                break
+            allowed.run, allowed.number = entry.run, entry.number
+            age_ns = now_ns - entry.last_recv_ns
+            if settings.retention_days and age_ns > settings.retention_days * DAY_NS:
+                reason = "older than lake.retention_days"
+            elif settings.journal_disk_budget_bytes and total > settings.journal_disk_budget_bytes:
+                reason = "beyond lake.journal_disk_budget_bytes"
+            else:
+                dropping = False
+            at = np.searchsorted(needed, entry.first_recv_ns)
+            rests = at < len(needed) and needed[at] - LOOKS_BACK_NS <= entry.last_recv_ns
+            dropping = dropping and not rests
+            if dropping:
+                allowed.drop[entry.name] = reason
+                total -= entry.bytes
+        self._fault("retention")
+        manifests.save_retention(self.journal, allowed)
+        try:
+            lock = DirectoryLock(self.journal)
+        except JournalError:
+            return list(allowed.drop)  # an engine writes there
+        with lock:
+            manifest = manifests.load(self.journal) or manifests.Manifest()
+            manifests.make_room(self.journal, manifest, JournalSettings(), 0, now_ns)
+        return list(allowed.drop)
+
+    def _decisions(self, tables: Path | None, now_ns: int) -> NDArray[np.int64]:
+        """Times of decisions that may still be asked about, in order."""
+        if tables is None or not (tables / AUDIT).is_dir():
+            return np.zeros(0, np.int64)
+        times = read_table(tables, AUDIT, damages=[]).column("now_ns").to_numpy()
+        oldest_ns = now_ns - int(self.settings.explain_retention_days * DAY_NS)
+        return np.sort(times[times >= oldest_ns])
+
+    # where it goes on
+
+    def _go_to(self, entry: Entry) -> None:
+        """Have a decoding that stands right before segment `entry`."""
+        before = self._before(entry)
+        now = self._decoding
+        if now is not None and (before is None or now.last_seq == before.last_seq):
+            if before is None:
+                self._decoding = Decoding()
+            return
+        self._decoding = decoding = Decoding()
+        if before is None:
+            return
+        if content := self._state_of(before):
+            decoding.restore(content)
+            return
+        manifest = manifests.load(self.journal)
+        past = [e for e in (manifest.segments if manifest else []) if e.run == entry.run and e.number < entry.number]
+        if [e.number for e in past] != list(range(1, entry.number)):
+            self.notes.append(
+                f"{entry.name}: its run cannot be decoded from its start any more, as older segments are gone; "
+                "books in it begin with their next snapshot"
+            )
+        else:
+            self.notes.append(f"{entry.name}: decoding {len(past)} segments again from the start of its run")
+        for old in past:
+            decoding.run(self.journal / old.name, None, self._on_progress)
+
+    def _before(self, entry: Entry) -> Segment | None:
+        """The segment of the same run that is in the lake right before `entry`."""
+        run = [s for s in self.catalogue.segments.values() if s.run == entry.run and s.number < entry.number]
+        return run[-1] if run else None
+
+    def _state_path(self, run: int, number: int) -> Path:
+        return self._folder / f"state-{run:07d}-{number:06d}.bin"
+
+    def _keep_state(self, last: Entry) -> None:
+        assert self._decoding is not None
+        self._fault("state")
+        state = self._decoding.dump()
+        if state:
+            head = f"{self._code} {hashlib.sha256(state).hexdigest()}\n".encode()
+            replace_durably(self._state_path(last.run, last.number), head + state)
+
+    def _forget_states(self, last: Entry) -> None:
+        keep = self._state_path(last.run, last.number)
+        for path in self._folder.glob("state-*.bin"):
+            if path != keep:
+                path.unlink(missing_ok=True)
+
+    def _state_of(self, segment: Segment) -> bytes:
+        """What was kept behind `segment`, by this very program; empty where it was not, or is damaged."""
+        try:
+            content = self._state_path(segment.run, segment.number).read_bytes()
+        except OSError:
+            return b""
+        head, _, state = content.partition(b"\n")
+        wanted = f"{self._code} {hashlib.sha256(state).hexdigest()}".encode()
+        return state if head == wanted else b""
+
+
+def _segment(entry: Entry) -> Segment:
+    fields = msgspec.structs.asdict(entry)
+    fields.pop("note")
+    return Segment(**fields)
+
+
+def lake_uri(state_dir: Path, settings: LakeSettings) -> str:
+    """Where the lake of an engine lies."""
+    return settings.uri or str(state_dir / "lake")
+
+
+def compact(
+    journal: Path,
+    uri: str,
+    settings: LakeSettings | None = None,
+    tables: Path | None = None,
+    on_progress: OnProgress = lambda n: None,
+) -> dict[str, Any]:
+    """Bring all closed segments of `journal` into the lake at `uri`, then let retention work; returns a summary."""
+    started = time.perf_counter()
+    with Compactor(journal, Store(uri, settings), settings, on_progress=on_progress) as compactor:
+        segments = compactor.run()
+        dropped = compactor.retain(tables)
+        catalogue = compactor.catalogue
+        seconds = time.perf_counter() - started
+        return {
+            "ok": not any("damage" in note or "missing" in note or "differs" in note for note in compactor.notes),
+            "lake": uri,
+            "segments": segments,
+            "events": compactor.events,
+            "dropped": dropped,
+            "swept": len(compactor.swept),
+            "notes": compactor.notes,
+            "lake_segments": len(catalogue.segments),
+            "lake_files": sum(1 for _ in catalogue.all_files()),
+            "lake_bytes": sum(file.bytes for file in catalogue.all_files()),
+            "seconds": round(seconds, 3),
+        }

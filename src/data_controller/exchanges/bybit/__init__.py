@@ -1,0 +1,1 @@
+"""Bybit: decoder of its fifth WebSocket protocol, requests, config sections, subscriptions."""

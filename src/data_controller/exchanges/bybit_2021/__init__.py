@@ -1,0 +1,1 @@
+"""Bybit as it spoke in 2021: a decoder for import."""

@@ -1,0 +1,1 @@
+"""Coinbase Exchange: price levels that nothing proves, single orders proved by the sequence of their product."""

@@ -1,0 +1,1 @@
+"""Coinbase as it spoke in 2021, for importing: the same protocol as today."""

@@ -1,0 +1,1 @@
+"""Deribit, for importing: books whose changes name the one before them."""

@@ -1,0 +1,1 @@
+"""Huobi (HTX), its spot streams: a decoder for import."""

@@ -1,0 +1,1 @@
+"""KuCoin, its spot streams: a decoder for import."""

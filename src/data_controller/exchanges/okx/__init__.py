@@ -1,0 +1,1 @@
+"""OKX: decoder of its fifth WebSocket protocol, requests, config section, subscriptions."""

@@ -1,0 +1,1 @@
+"""OKX v3, as OKCoin spoke it too: decoders for import."""

@@ -1,0 +1,98 @@
+"""What all exporters share: rows with their tables, a folder that takes its place whole, where a book ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_controller.errors import TableError
+from data_controller.exchanges.rows.frame import text_of
+from data_controller.market.rows import Control, Flag, Kind
+from data_controller.market.tables import Channel, Tables
+
+Report = dict[str, Any]
+DAY_NS = 86_400 * 10**9
+
+
+class Chunk(NamedTuple):
+    """Rows in their order, with the tables that their channels are rows of.
+
+    Where a book broke for a reason that is no row (a checksum, a cross), a GAP row says so.
+    """
+
+    tables: Tables
+    rows: NDArray[np.void]
+    candles: list[dict[str, Any]]
+
+
+class Exporter(Protocol):
+    """Takes chunks, then says what it wrote."""
+
+    def take(self, chunk: Chunk) -> None:
+        """Write, or keep, what `chunk` holds."""
+
+    def finish(self, last_recv_ns: int) -> Report:
+        """Write the rest; `last_recv_ns` is the arrival of the last record."""
+        ...
+
+
+class DraftFolder:
+    """A folder under construction beside `out`; it takes its place at the end or leaves no trace."""
+
+    def __init__(self, out: Path) -> None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise TableError(f"expected a new or empty directory to export into, was taken: {out}")
+        self.out = out
+        self.path = out.with_name(f".{out.name}.export-{os.getpid()}")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def commit(self) -> None:
+        """Move it into place."""
+        self.path.replace(self.out)
+
+    def discard(self) -> None:
+        """Leave no trace."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def file_name(*parts: str) -> str:
+    """The parts joined by `_`, with what a file name should not hold replaced."""
+    return "_".join(re.sub(r"[^A-Za-z0-9._-]", "-", part) for part in parts)
+
+
+def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArray[np.void]]]:
+    """Each channel's rows of the streams `wanted`, in their order."""
+    rows = chunk.rows
+    for row in np.unique(rows["channel"]).tolist():
+        if row >= 0 and chunk.tables.channels[row].stream in wanted:
+            yield chunk.tables.channels[row], rows[rows["channel"] == row]
+
+
+def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """[rows] True where what was known before is known no more."""
+    resubscribed = (rows["kind"] == Kind.CONTROL) & np.isin(rows["ref"], (Control.SUBSCRIBED, Control.UNSUBSCRIBED))
+    over: NDArray[np.bool_] = (rows["kind"] == Kind.GAP) | resubscribed
+    return over
+
+
+def floats(digits: NDArray[np.int64], scale: NDArray[np.int8]) -> NDArray[np.float64]:
+    """`digits / 10**scale`, correctly rounded below 2**53 digits."""
+    return digits.astype(np.float64) / np.power(10.0, scale.astype(np.int64))
+
+
+def price_text(row: Any) -> str:
+    """The wire text of a row's price."""
+    return text_of(int(row["price"]), int(row["price_scale"]), bool(row["flags"] & Flag.PRICE_EXPONENT))
+
+
+def size_text(row: Any) -> str:
+    """The wire text of a row's size."""
+    return text_of(int(row["size"]), int(row["size_scale"]), bool(row["flags"] & Flag.SIZE_EXPONENT))

@@ -1,0 +1,163 @@
+"""Freqtrade's OHLCV feather: candles of trades, or of a candles channel, that were over when the record ended."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import feather
+
+from data_controller.errors import TableError
+from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends
+from data_controller.market.numbers import MAX_SCALE
+from data_controller.market.rows import Control, Flag, Kind
+from data_controller.market.tables import Channel
+
+_SPANS_S = {"m": 60, "h": 3600, "d": 86400}
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "UST", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB", "XBT")
+_COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def timeframe_ns(timeframe: str) -> int:
+    """Nanoseconds of `5m`; TableError where it is no timeframe."""
+    match = re.fullmatch(r"([1-9]\d{0,2})([mhd])", timeframe, re.ASCII)
+    if match is None:
+        raise TableError(f"expected a timeframe such as 1m, 5m, 1h or 1d, was {timeframe!r}")
+    return int(match[1]) * _SPANS_S[match[2]] * 10**9
+
+
+def pair_of(symbol: str) -> str:
+    """`BASE/QUOTE` of a venue's symbol as far as it can be told; the symbol itself where not."""
+    text = symbol[1:] if re.fullmatch(r"t[A-Z0-9:]{6,}", symbol) else symbol
+    parts = re.split(r"[/_:-]", text.upper())
+    if len(parts) >= 2 and parts[0] and parts[1]:
+        return f"{parts[0]}/{parts[1]}"
+    for quote in _QUOTES:
+        if text.upper().endswith(quote) and len(text) > len(quote):
+            return f"{text.upper().removesuffix(quote)}/{quote}"
+    return text
+
+
+class _Candle:
+    """A candle in the making; prices and volume as integers of one scale, so that no order of adding matters."""
+
+    __slots__ = ("close", "closed", "high", "low", "open", "opened", "volume")
+
+    def __init__(self, price: int, size: int, at: tuple[int, int]) -> None:
+        self.open = self.high = self.low = self.close = price
+        self.volume = size
+        self.opened = self.closed = at
+
+    def add(self, price: int, size: int, at: tuple[int, int]) -> None:
+        self.high, self.low = max(self.high, price), min(self.low, price)
+        if at < self.opened:
+            self.open, self.opened = price, at
+        if at >= self.closed:
+            self.close, self.closed = price, at
+        self.volume += size
+
+    def values(self) -> tuple[float, ...]:
+        unit = 10**MAX_SCALE
+        return tuple(value / unit for value in (self.open, self.high, self.low, self.close, self.volume))
+
+
+class _Trades:
+    """Candles of one trades channel, and the stretches of time in which every trade was heard."""
+
+    def __init__(self) -> None:
+        self.candles: dict[int, _Candle] = {}
+        self.heard: list[list[int]] = []  # [from, to]; the last one is open while its end is 0
+        self._n = 0
+
+    def take(self, rows: NDArray[np.void], span_ns: int) -> None:
+        for row, over in zip(rows, ends(rows), strict=True):
+            recv_ns = int(row["recv_ns"])
+            if over:
+                if self.heard and not self.heard[-1][1]:
+                    self.heard[-1][1] = recv_ns
+                if row["kind"] == Kind.CONTROL and row["ref"] == Control.SUBSCRIBED:
+                    self.heard.append([recv_ns, 0])
+            elif row["kind"] == Kind.TRADE and not row["flags"] & Flag.SNAPSHOT:
+                if not self.heard or self.heard[-1][1]:
+                    self.heard.append([recv_ns, 0])
+                if not row["flags"] & Flag.INEXACT:
+                    self._add(row, int(row["exch_ns"]) or recv_ns, span_ns)
+
+    def _add(self, row: Any, at_ns: int, span_ns: int) -> None:
+        price = int(row["price"]) * 10 ** (MAX_SCALE - int(row["price_scale"]))
+        size = int(row["size"]) * 10 ** (MAX_SCALE - int(row["size_scale"]))
+        start, self._n = at_ns // span_ns * span_ns, self._n + 1
+        candle = self.candles.get(start)
+        if candle is None:
+            self.candles[start] = _Candle(price, size, (at_ns, self._n))
+        else:
+            candle.add(price, size, (at_ns, self._n))
+
+    def complete(self, span_ns: int, last_recv_ns: int) -> dict[int, tuple[float, ...]]:
+        """Candles all of whose time was heard."""
+        stretches = [(begin, end or last_recv_ns) for begin, end in self.heard]
+        return {
+            start: candle.values()
+            for start, candle in self.candles.items()
+            if any(begin <= start and start + span_ns <= end for begin, end in stretches)
+        }
+
+
+class FreqtradeExporter:
+    """One `BASE_QUOTE-TIMEFRAME.feather` an instrument.
+
+    A candles channel of that timeframe is taken as it is; else candles are made of trades, by exchange time where it is
+    known. A candle is written only where the record covers all of its time: no half of one at either end, none across
+    a gap. Minutes without a trade have no row, as in Freqtrade's own files.
+    """
+
+    def __init__(self, folder: Path, timeframe: str) -> None:
+        self._folder = folder
+        self._timeframe = timeframe
+        self._span_ns = timeframe_ns(timeframe)
+        self._trades: dict[Channel, _Trades] = {}
+        self._candles: dict[Channel, dict[int, tuple[float, ...]]] = {}
+
+    def take(self, chunk: Chunk) -> None:
+        """Keep what `chunk` holds."""
+        for channel, rows in by_channel(chunk, {"trades"}):
+            if channel.precision == "":
+                self._trades.setdefault(channel, _Trades()).take(rows, self._span_ns)
+        for row in chunk.candles:
+            channel = chunk.tables.channels[row["channel"]]
+            if channel.precision == self._timeframe:
+                values = tuple(float(row[name]) for name in _COLUMNS)
+                self._candles.setdefault(channel, {})[int(row["mts"]) * 10**6] = values
+
+    def finish(self, last_recv_ns: int) -> Report:
+        """Write the files."""
+        found: dict[str, dict[int, tuple[float, ...]]] = {}
+        for channel, trades in self._trades.items():
+            found[pair_of(channel.symbol)] = trades.complete(self._span_ns, last_recv_ns)
+        for channel, candles in self._candles.items():
+            over = {start: values for start, values in candles.items() if start + self._span_ns <= last_recv_ns}
+            found[pair_of(channel.symbol)] = over
+        files: Report = {}
+        for pair, candles in sorted(found.items()):
+            if candles:
+                name = f"{re.sub(r'[^A-Za-z0-9]', '_', pair)}-{self._timeframe}.feather"
+                _write(self._folder / name, candles)
+                files[name] = len(candles)
+        return {"files": files}
+
+
+def _write(path: Path, candles: dict[int, tuple[float, ...]]) -> None:
+    starts = sorted(candles)
+    columns: dict[str, Any] = {"date": pa.array(starts, pa.timestamp("ns", "UTC"))}
+    for at, name in enumerate(_COLUMNS):
+        columns[name] = pa.array([candles[start][at] for start in starts], pa.float64())
+    table = pa.table(columns)
+    index = {"kind": "range", "name": None, "start": 0, "stop": len(starts), "step": 1}
+    metadata = {"index_columns": [index], "columns": [], "column_indexes": []}
+    table = table.replace_schema_metadata({"pandas": json.dumps(metadata)})
+    feather.write_feather(table, path, compression="lz4", compression_level=9)

@@ -1,0 +1,213 @@
+"""Exports: what a journal holds comes out in other programs' formats, and comes back in as it was."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow.parquet
+import pytest
+from pyarrow import feather
+
+from data_controller.engine.export import export_freqtrade, export_hftbacktest, export_parquet, export_tardis
+from data_controller.engine.verify import verify
+from data_controller.errors import TableError
+from data_controller.lake.exporters.freqtrade import pair_of, timeframe_ns
+from data_controller.lake.exporters.hftbacktest import BUY, CLEAR, DEPTH, EXCH, LOCAL, SELL, SNAPSHOT, TRADE
+from data_controller.lake.importers import import_frames, import_tardis
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+MINUTE_US = 60_000_000
+START_US = 1582329600_000000
+
+
+def tardis_book() -> bytes:
+    lines = ["exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"]
+    for at, (snapshot, side, price, amount) in enumerate(
+        [
+            ("true", "bid", "9682.50", "1"),
+            ("true", "bid", "9681", "1"),
+            ("true", "ask", "9683", "0.132"),
+            ("false", "bid", "9682.50", "0"),
+            ("false", "ask", "9682.75", "7e-7"),
+            ("true", "bid", "9600", "1"),
+            ("true", "ask", "9601.0", "1"),
+            ("false", "ask", "9602", "3"),
+        ]
+    ):
+        step = {0: 0, 1: 0, 2: 0, 5: 5, 6: 5}.get(at, at)
+        lines.append(f"okx,A-B,{START_US + step},{START_US + 10 + step},{snapshot},{side},{price},{amount}")
+    return "\n".join([*lines, ""]).encode()
+
+
+def tardis_trades(minutes: int = 3) -> bytes:
+    lines = ["exchange,symbol,timestamp,local_timestamp,id,side,price,amount"]
+    for at in range(minutes * 6):
+        if at // 6 == 1:
+            continue  # a minute without trades
+        stamp = START_US + at * MINUTE_US // 6
+        lines.append(f"okx,A-B,{stamp},{stamp + 500},{at + 1},{'buy' if at % 2 else 'sell'},{100 + at}.5,0.{at + 1}")
+    return "\n".join([*lines, ""]).encode()
+
+
+def imported(tmp_path: Path, *contents: bytes) -> Path:
+    files = []
+    for at, content in enumerate(contents):
+        files.append(tmp_path / f"{at}.csv")
+        files[-1].write_bytes(content)
+    import_tardis(files, tmp_path / "journal")
+    return tmp_path / "journal"
+
+
+def test_a_tardis_book_and_trades_come_out_byte_for_byte(tmp_path: Path) -> None:
+    journal = imported(tmp_path, tardis_book(), tardis_trades())
+    report = export_tardis([journal], tmp_path / "out")
+    assert report["files"] == {
+        "okx_incremental_book_L2_2020-02-22_A-B.csv.gz": 8,
+        "okx_trades_2020-02-22_A-B.csv.gz": 12,
+    }
+    book, trades = sorted((tmp_path / "out").iterdir())
+    assert gzip.decompress(book.read_bytes()) == tardis_book()
+    assert gzip.decompress(trades.read_bytes()) == tardis_trades()
+    again = tmp_path / "again"
+    import_tardis([book, trades], again)
+    assert verify([again])["ok"]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared captures are not here")
+def test_a_real_tardis_sample_comes_out_byte_for_byte(tmp_path: Path) -> None:
+    sample = SHARED / "ohlcv" / "nautilus" / "trades.csv.gz"
+    import_tardis(sample, tmp_path / "journal")
+    export_tardis([tmp_path / "journal"], tmp_path / "out")
+    (file,) = (tmp_path / "out").iterdir()
+    assert gzip.decompress(file.read_bytes()) == gzip.decompress(sample.read_bytes())
+
+
+def test_the_best_levels_are_written_when_they_change(tmp_path: Path) -> None:
+    export_tardis([imported(tmp_path, tardis_book())], tmp_path / "out", types=("book_snapshot_25",))
+    (file,) = (tmp_path / "out").iterdir()
+    header, *rows = gzip.decompress(file.read_bytes()).decode().splitlines()
+    assert header.startswith("exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price")
+    assert [row.split(",")[4:10] for row in rows] == [
+        ["9683", "0.132", "9682.50", "1", "", ""],
+        ["9683", "0.132", "9681", "1", "", ""],
+        ["9682.75", "7e-7", "9681", "1", "9683", "0.132"],
+        ["9601.0", "1", "9600", "1", "", ""],
+        ["9601.0", "1", "9600", "1", "9602", "3"],
+    ]
+    import_tardis(file, tmp_path / "again")
+    assert verify([tmp_path / "again"])["books"][0]["proof"] == "UNVERIFIABLE"
+
+
+def events(path: Path) -> np.ndarray:
+    with np.load(path) as file:
+        return file["data"]
+
+
+def test_hftbacktests_events_clear_set_and_trade(tmp_path: Path) -> None:
+    report = export_hftbacktest([imported(tmp_path, tardis_book(), tardis_trades(1))], tmp_path / "out")
+    data = events(tmp_path / "out" / "okx_A-B.npz")
+    assert report["files"] == {"okx_A-B.npz": len(data)}
+    data = data[data["ev"] & LOCAL != 0]
+    kinds = [(int(ev) & 0xFF, int(ev) & (BUY | SELL), float(px)) for ev, px in zip(data["ev"], data["px"], strict=True)]
+    assert kinds[:3] == [(SNAPSHOT, BUY, 9682.5), (SNAPSHOT, BUY, 9681.0), (SNAPSHOT, SELL, 9683.0)]
+    assert kinds[3:5] == [(DEPTH, BUY, 9682.5), (DEPTH, SELL, 9682.75)]
+    assert kinds[5:9] == [
+        (CLEAR, BUY, 9681.0),
+        (CLEAR, SELL, 9683.0),
+        (SNAPSHOT, BUY, 9600.0),
+        (SNAPSHOT, SELL, 9601.0),
+    ]
+    assert (kinds[10][0], data["qty"][10]) == (TRADE, 0.1)
+    assert data["local_ts"][0] - data["exch_ts"][0] == 10_000
+
+
+def test_a_clock_that_lags_is_moved_and_events_stand_in_both_orders(tmp_path: Path) -> None:
+    lines = tardis_trades(1).decode().splitlines()
+    late = lines[1].replace(f"{START_US},", f"{START_US + 7_000_000},", 1)
+    late = late.replace(f",{START_US + 500},", f",{START_US + 10_000_100},")
+    journal = imported(
+        tmp_path, "\n".join([lines[0], lines[1], *lines[2:3], *lines[3:4], late, *lines[4:], ""]).encode()
+    )
+    export_hftbacktest([journal], tmp_path / "out", base_latency_ns=5)
+    data = events(tmp_path / "out" / "okx_A-B.npz")
+    for flag, stamp in ((EXCH, "exch_ts"), (LOCAL, "local_ts")):
+        seen = data[data["ev"] & flag != 0]
+        assert len(seen) == 7
+        assert np.all(np.diff(seen[stamp]) >= 0)
+    assert (data["local_ts"] >= data["exch_ts"]).all()
+
+
+def test_candles_hold_only_minutes_that_were_heard_in_full(tmp_path: Path) -> None:
+    report = export_freqtrade([imported(tmp_path, tardis_trades(4))], tmp_path / "out", timeframe="1m")
+    assert report["files"] == {"A_B-1m.feather": 1}
+    table = feather.read_table(tmp_path / "out" / "A_B-1m.feather")
+    assert table.schema.names == ["date", "open", "high", "low", "close", "volume"]
+    (row,) = table.to_pylist()
+    assert int(row.pop("date").timestamp()) == START_US // 10**6 + 120, "the first and the last minute are in part"
+    assert row == {"open": 112.5, "high": 117.5, "low": 112.5, "close": 117.5, "volume": pytest.approx(0.93)}
+
+
+def test_parquet_holds_the_rows_as_they_are(tmp_path: Path) -> None:
+    report = export_parquet([imported(tmp_path, tardis_trades())], tmp_path / "out")
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "rows.parquet")
+    assert table.num_rows == report["rows"]
+    trades = [row for row in table.to_pylist() if row["kind"] == 6]
+    assert len(trades) == 12
+    assert (trades[0]["price"], trades[0]["price_scale"], trades[0]["symbol"]) == (1005, 1, "A-B")
+
+
+def test_a_book_that_broke_is_no_book_until_its_next_snapshot(tmp_path: Path) -> None:
+    subscribed = {"event": "subscribed", "channel": "book", "chanId": 1, "symbol": "tAAAUSD", "prec": "P0", "len": "25"}
+    frames = [
+        {"event": "info", "version": 2},
+        {"event": "conf", "status": "OK", "flags": 131072},
+        subscribed | {"freq": "F0"},
+        [1, [[100, 1, 5], [101, 1, -5]]],
+        [1, "cs", 12345],
+        [1, [99, 1, 5]],
+    ]
+    path = tmp_path / "frames"
+    path.write_bytes(b"\n".join(msgspec.json.encode(frame) for frame in frames))
+    import_frames(path, "bitfinex", tmp_path / "journal")
+    export_hftbacktest([tmp_path / "journal"], tmp_path / "out")
+    data = events(tmp_path / "out" / "bitfinex_tAAAUSD.npz")
+    assert [int(ev) & 0xFF for ev in data["ev"]] == [SNAPSHOT, SNAPSHOT, CLEAR, CLEAR]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared captures are not here")
+def test_a_refused_export_leaves_nothing(tmp_path: Path) -> None:
+    journal = imported(tmp_path, tardis_book())
+    with pytest.raises(TableError, match="nothing of this format"):
+        export_freqtrade([journal], tmp_path / "out", timeframe="5m")
+    with pytest.raises(TableError, match="expected a timeframe"):
+        export_freqtrade([journal], tmp_path / "out", timeframe="0m")
+    with pytest.raises(TableError, match="expected types"):
+        export_tardis([journal], tmp_path / "out", types=("quotes",))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    with pytest.raises(TableError, match="new or empty"):
+        export_parquet([journal], tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "journal", "out"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "pair"),
+    [
+        ("tBTCUSD", "BTC/USD"),
+        ("tDOGE:USD", "DOGE/USD"),
+        ("BTCUSDT", "BTC/USDT"),
+        ("btc-usd", "BTC/USD"),
+        ("XBT/USD", "XBT/USD"),
+        ("ETHBTC", "ETH/BTC"),
+        ("USDT", "USDT"),
+    ],
+)
+def test_a_pair_is_told_from_a_venues_symbol(symbol: str, pair: str) -> None:
+    assert pair_of(symbol) == pair
+
+
+def test_a_timeframe_is_nanoseconds() -> None:
+    assert timeframe_ns("5m") == 300 * 10**9
