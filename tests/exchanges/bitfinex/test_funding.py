@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_controller.exchanges.bitfinex import requests
 from data_controller.exchanges.bitfinex.settings import BitfinexSettings
@@ -147,3 +150,54 @@ def test_what_is_wanted_and_said_for_loans_perpetuals_and_liquidations() -> None
     ]
     off = BitfinexSettings(instruments=("tBTCF0:USTF0", "tBTCUSD"), derivatives=False)
     assert all(channel.stream != "derivative" for group in wanted(off) for channel in group)
+
+
+def test_a_bulk_update_of_a_funding_book_is_its_changes_together() -> None:
+    session = Session()
+    session.feed({"event": "conf", "status": "OK", "flags": 65536 | 536870912})
+    session.feed(ack(431, "book", symbol="fUSD", prec="P0", freq="F0", len="25", currency="USD"))
+    session.feed(
+        [431, [[0.0002, 2, 1, -100]], 1], [431, [[0.0002, 2, 0, -1], [0.0001, 2, 1, -5], [0.0003, 30, 1, 5]], 2]
+    )
+    assert [float(v["size"]) for v in session.books.side(0, 1)] == [5.0]
+    assert [float(v["size"]) for v in session.books.side(0, -1)] == [5.0]
+    assert session.proof() == Proof.PROVED
+
+
+FRAMES = [
+    json.dumps(message).encode()
+    for message in (
+        [431, [[0.00023157, 30, 2, 66.35], [0.0002, 2, 1, -100]]],
+        [431, [0.00023157, 30, 0, 1]],
+        [337, "fte", [133323543, 1574694605000, -59.84, 0.00023647, 2]],
+        json.loads(DERIVATIVE),
+        [916, [["pos", 142397657, 1574697680828, None, "tBSVUSD", -2.62932, 91.5838, None, 0, 1, None, 112.27]]],
+    )
+]
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> bytes:
+    message = json.loads(draw(st.sampled_from(FRAMES)))
+    holder = message
+    while isinstance(holder[-1], list) and draw(st.booleans()):
+        holder = holder[-1]
+    odd: list[Any] = [None, True, -1, 0, 10**30, 1e308, "x", [], {}, [[]], "pos", 1e-300]
+    holder[draw(st.integers(0, len(holder) - 1))] = draw(st.sampled_from(odd))
+    frame = json.dumps(message).encode()
+    return frame[: draw(st.integers(0, len(frame)))] if draw(st.booleans()) else frame
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(_damaged(), min_size=1, max_size=8))
+def test_hostile_frames_become_rows_or_quarantine(frames: list[bytes]) -> None:
+    session = Session()
+    session.feed(
+        ack(431, "book", symbol="fUSD", prec="P0", freq="F0", len="25"),
+        ack(337, "trades", symbol="fUSD"),
+        ack(335, "status", key="deriv:tBTCF0:USTF0"),
+        ack(916, "status", key="liq:global"),
+    )
+    session.feed(*frames)
+    assert session.decoder.counters["frames"] == 4 + len(frames)
+    assert all(-1 <= int(row["channel"]) < len(session.tables.channels) for row in session.rows)

@@ -159,6 +159,14 @@ def test_marks_funding_and_liquidations_are_rows() -> None:
     assert told == [("MARK", 6376861, 2), ("FUNDING", 1, 5), ("LIQUIDATION", 63000, 0)]
 
 
+def test_a_table_of_many_symbols_has_a_channel_each() -> None:
+    session = Session(BitmexDecoder)
+    marks = [{"symbol": symbol, "timestamp": TIME, "markPrice": k} for k, symbol in enumerate(("A1", "B2", "A1"), 1)]
+    rows = session.feed(table("partial", *marks, name="instrument"), table("update", 7, name="instrument"))
+    assert [(int(r["channel"]), int(r["price"])) for r in rows if r["kind"] == Kind.MARK] == [(0, 1), (1, 2), (0, 3)]
+    assert session.decoder.counters["quarantined"] == 1
+
+
 def test_greetings_answers_and_errors() -> None:
     session = Session(BitmexDecoder)
     rows = session.feed(

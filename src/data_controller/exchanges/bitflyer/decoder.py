@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ _TICKER = {"bid": "best_bid", "bid_size": "best_bid_size", "ask": "best_ask", "a
 _TICKER_ALSO = {"last": "ltp", "volume": "volume_by_product"}
 
 
+@lru_cache(maxsize=1024)
 def channel_of(name_: str) -> Channel | None:
     """The channel of a stream as bitFlyer names it (`lightning_board_BTC_JPY`), None where it is none of ours.
 
@@ -36,6 +38,7 @@ def channel_of(name_: str) -> Channel | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def key_of(channel: Channel) -> np.uint64:
     """The key of a channel's cell, as the scan makes it."""
     if channel.stream == "ticker":
@@ -72,7 +75,7 @@ class BitflyerDecoder(StreamDecoder):
         if channel.stream != "ticker" or cell is None:
             return "expected a board or executions, was otherwise"
         cell["heard_ns"] = recv_ns
-        body = params["message"] if isinstance(params, dict) else None
+        body = params.get("message") if isinstance(params, dict) else None
         if not isinstance(body, dict):
             return "expected a ticker, was otherwise"
         try:

@@ -37,6 +37,8 @@ def _iso_ns(text: Any) -> int:
     if not text:
         return 0
     moment = datetime.fromisoformat(str(text))
+    if moment.tzinfo is None:
+        raise ValueError("a time with its zone")
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
 
 
@@ -87,27 +89,28 @@ class BitmexDecoder(StreamDecoder):
             self._counts[state.C_UNKNOWN_EVENTS] += 1
             return None
         items = data or [message.get("filter")]
-        first = items[0]
-        symbol = first.get("symbol") if isinstance(first, dict) else None
-        if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
-            return "expected a symbol, was otherwise"
-        key = state.key_of(table, symbol)
-        cell = self._cell(conn, key)
-        if cell is None:
-            length = 25 if table == "orderBookL2_25" else 0
-            precision = table if stream == "derivative" else ""
-            if not self._meet(conn, key, Channel(VENUE, symbol, stream, precision, "", length), seq, recv_ns, rows):
+        symbols: list[str] = []
+        for item in items if stream in ("derivative", "liquidations") else items[:1]:
+            symbol = item.get("symbol") if isinstance(item, dict) else None
+            if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+                return "expected a symbol, was otherwise"
+            symbols.append(symbol)
+        fresh = [symbol for symbol in dict.fromkeys(symbols) if self._cell(conn, state.key_of(table, symbol)) is None]
+        length = 25 if table == "orderBookL2_25" else 0
+        precision = table if stream == "derivative" else ""
+        for symbol in fresh:
+            channel = Channel(VENUE, symbol, stream, precision, "", length)
+            if rows.room < 16 or not self._meet(conn, state.key_of(table, symbol), channel, seq, recv_ns, rows):
                 return None
-            if stream not in ("derivative", "liquidations"):
-                return AGAIN
-            cell = self._cell(conn, key)
-        if cell is None or stream not in ("derivative", "liquidations"):
-            return "expected levels, trades or best prices, was otherwise"
-        cell["heard_ns"] = recv_ns
+        if stream not in ("derivative", "liquidations"):
+            return AGAIN if fresh else "expected levels, trades or best prices, was otherwise"
         try:
-            for item in data:
-                self._item(table, message["action"], item, int(cell["row"]), seq, recv_ns, rows)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            for symbol, item in zip(symbols, data, strict=False):
+                cell = self._cell(conn, state.key_of(table, symbol))
+                if cell is not None:
+                    cell["heard_ns"] = recv_ns
+                    self._item(table, message["action"], item, int(cell["row"]), seq, recv_ns, rows)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             return f"expected rows of {table}, was otherwise: {error!r}"
         return None
 
