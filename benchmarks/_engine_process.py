@@ -17,28 +17,50 @@ import numpy as np
 import psutil
 
 from benchmarks._cores import set_affinity
+from benchmarks._load import binance_names
 from data_controller.config import Config, parse
 from data_controller.engine.latency import FrameTimes
 from data_controller.engine.live import LiveEngine, run_loop
 from data_controller.simulator.exchange import instrument_names
 
 
-def config_for(state_dir: Path, port: int, instruments: int) -> Config:
-    """Books P0 of 25 with checksums, and trades; everything else as shipped, trading as in the demo."""
+def config_for(
+    state_dir: Path,
+    port: int,
+    instruments: int,
+    *,
+    raw_books: bool = False,
+    binance_port: int = 0,
+    spin_us: int | None = None,
+) -> Config:
+    """Books P0 of 25 with checksums, and trades; everything else as shipped, trading as in the demo.
+
+    With `raw_books` also R0 of 25; with `binance_port` the depth of as many instruments there.
+    """
+    books = [{"precision": precision, "frequency": "F0", "length": 25} for precision in ("P0", "R0")[: 1 + raw_books]]
+    exchanges: dict[str, Any] = {
+        "bitfinex": {
+            "url": f"ws://127.0.0.1:{port}/ws/2",
+            "instruments": instrument_names(instruments),
+            "books": books,
+            "tickers": False,
+        }
+    }
+    if binance_port:
+        exchanges["binance"] = {
+            "url": f"ws://127.0.0.1:{binance_port}/stream",
+            "rest_url": f"http://127.0.0.1:{binance_port}/api/v3",
+            "instruments": binance_names(instruments),
+            "trades": False,
+        }
     return parse(
         {
             "state_dir": str(state_dir),
-            "exchanges": {
-                "bitfinex": {
-                    "url": f"ws://127.0.0.1:{port}/ws/2",
-                    "instruments": instrument_names(instruments),
-                    "books": [{"precision": "P0", "frequency": "F0", "length": 25}],
-                    "tickers": False,
-                }
-            },
+            "exchanges": exchanges,
+            "engine": {} if spin_us is None else {"spin_us": spin_us},
             "features": {"leader": "bitfinex:tBTCUSD"},
             "trading": {"fee_bps": 0.0, "min_edge_bps": 0.05, "latency_drift_bps": 0.0, "allow_short": True},
-            "risk": {"max_open_positions": instruments},
+            "risk": {"max_open_positions": instruments * (2 if binance_port else 1)},
         }
     )
 
@@ -65,6 +87,9 @@ def main() -> None:
     parser.add_argument("--instruments", type=int, required=True)
     parser.add_argument("--core", type=int, default=-1)
     parser.add_argument("--record-only", action="store_true")
+    parser.add_argument("--raw-books", action="store_true")
+    parser.add_argument("--binance-port", type=int, default=0)
+    parser.add_argument("--spin-us", type=int)
     args = parser.parse_args()
     times = FrameTimes(1 << 25)
 
@@ -73,8 +98,16 @@ def main() -> None:
             keep_core(args.core)
         print(json.dumps(event), flush=True)
 
+    config = config_for(
+        args.folder / "state",
+        args.port,
+        args.instruments,
+        raw_books=args.raw_books,
+        binance_port=args.binance_port,
+        spin_us=args.spin_us,
+    )
     engine = LiveEngine(
-        config_for(args.folder / "state", args.port, args.instruments),
+        config,
         record_only=args.record_only,
         frame_times=times,
         on_event=on_event,

@@ -176,7 +176,9 @@ class Pipeline:
         if self._batch is not None:
             venue = self._batch.conn[lo:hi] // CONNECTIONS_PER_VENUE
             for row, decoder in enumerate(self.decoders):
-                numbers[venue == row] = decoder.wire_seq[lo:hi][venue == row]
+                known = decoder.wire_seq[lo:hi]  # as far as this venue's last frame at least
+                own = venue[: len(known)] == row
+                numbers[: len(known)][own] = known[own]
         return numbers
 
     def totals(self) -> dict[str, int]:

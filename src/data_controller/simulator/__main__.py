@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     add("--load", action="store_true", help="send frames made beforehand")
     add("--load-s", type=float, default=30.0, help="length of the load")
     add("--load-channels", type=int, default=0, help="begin when so many channels are subscribed (0: at `go`)")
+    add("--load-fetches", type=int, default=0, help="and when further venues have answered so many REST requests")
+    add("--binance-rate", type=float, default=0.0, help="depth changes a second of the load on --venues binance")
     add("--rate", type=float, default=0.0, help="frames a second of the load (0: as fast as it goes)")
     add("--coalesce-us", type=float, default=0.0, help="gather frames for so long before a write")
     add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
@@ -110,6 +112,8 @@ async def serve(exchange: Exchange, args: argparse.Namespace) -> None:
             load=args.load,
             load_s=args.load_s,
             load_channels=args.load_channels,
+            load_fetches=args.load_fetches,
+            binance_rate=args.binance_rate,
             rate=args.rate,
             coalesce_us=args.coalesce_us,
             sent_log=args.sent_log,

@@ -94,6 +94,8 @@ def prepare(exchange: Exchange, duration_s: float, rate: float) -> dict[int, Pre
     streams: dict[int, Prepared] = {}
     for conn in exchange.connections():
         mine = np.flatnonzero(table["conn"] == conn)
+        if not len(mine):  # of another venue, or without channels
+            continue
         lengths = table["end"][mine] - starts[mine]
         out = np.empty(int(lengths.sum()) + 10 * len(mine), np.uint8)
         ends = np.empty(len(mine), np.int64)

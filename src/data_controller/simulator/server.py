@@ -26,6 +26,8 @@ from picows import (
     ws_create_server,
 )
 
+from data_controller.simulator.binance.load import prepare_depth
+from data_controller.simulator.binance.venue import BinanceVenue
 from data_controller.simulator.bitfinex.rest import answer
 from data_controller.simulator.dialect import Venue
 from data_controller.simulator.exchange import Exchange, Frame
@@ -54,7 +56,9 @@ class Options:
     load: bool = False
     load_s: float = 30.0
     load_channels: int = 0  # start the load when so many channels are subscribed; 0: at the command
+    load_fetches: int = 0  # and further venues have answered so many REST requests
     rate: float = 0.0  # frames a second of the load; 0: as fast as it goes
+    binance_rate: float = 0.0  # depth changes a second of the load on Binance, beside the others
     coalesce_us: float = 0.0
     sent_log: Path | None = None  # folder
     venue_ports: dict[str, int] = field(default_factory=dict)  # of further venues; others get a free one
@@ -96,6 +100,11 @@ class Peer(WSListener, BasePeer):
         self.ended = self.ended or "client"
         self.link.session.close()
         self.server.left(self)
+
+    def socket_fileno(self) -> int:
+        """The socket's number."""
+        assert self.transport is not None
+        return int(self.transport.underlying_transport.get_extra_info("socket").fileno())
 
     def is_open(self) -> bool:
         """Whether bytes can be written."""
@@ -249,12 +258,14 @@ class Server:
             self.gone.append(peer.stats() | {"channels": []})
 
     def heard(self) -> None:
-        """A client said something: perhaps every channel that the load waits for is there now."""
+        """A client said something: perhaps everything that the load waits for is there now."""
         wanted = self.options.load_channels
         if self.options.load and wanted and self._sender is None:
             channels = sum(len(peer.link.session.channels) for peer in self.peers.values())
-            if channels >= wanted:
-                self.start_load()
+            fetches = sum(status == HTTPStatus.OK for venue in self.venues.values() for *_, status in venue.requests)
+            if channels >= wanted and fetches >= self.options.load_fetches:
+                # What was answered last still has to leave: making the load keeps this loop busy for seconds.
+                asyncio.get_running_loop().call_later(0.05, self.start_load)
 
     def _admit(self, request: WSUpgradeRequest) -> Any:
         path = request.path.decode()
@@ -302,12 +313,15 @@ class Server:
             peer.flush()
             peer.link.session.unserved = "load: running"
         prepared = prepare(self.exchange, self.options.load_s, self.options.rate)
+        for venue in self.venues.values():
+            if isinstance(venue, BinanceVenue):
+                prepared |= prepare_depth(venue, self.options.load_s, self.options.binance_rate)
+            for session in venue.sessions:  # behind a load the market is another one than what the streams told
+                session.mute(None, True, heartbeats=False)
         streams = []
         for conn, frames in prepared.items():
             peer = self.peers[conn]
-            assert isinstance(peer, Peer) and peer.transport is not None
-            own = peer.transport.underlying_transport.get_extra_info("socket")
-            sock = socket.socket(fileno=socket.dup(own.fileno()))
+            sock = socket.socket(fileno=socket.dup(peer.socket_fileno()))
             sock.setblocking(False)
             peer.stream = Stream(frames, sock)
             streams.append(peer.stream)

@@ -47,6 +47,10 @@ class VenuePeer(BasePeer):
         self._packed = False
         self._pinged_s = self._answered_s = time.monotonic()
 
+    def socket_fileno(self) -> int:
+        """The socket's number."""
+        return int(self.transport.get_extra_info("socket").fileno())
+
     def is_open(self) -> bool:
         """Whether bytes can be written."""
         return not self.transport.is_closing()
@@ -56,8 +60,11 @@ class VenuePeer(BasePeer):
         return self.transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        """Write bytes."""
-        self.transport.write(data)
+        """Write bytes, through the load's thread while it sends."""
+        if self.stream is not None:
+            self.stream.inject.append(data)
+        else:
+            self.transport.write(data)
 
     def encode(self, frame: Frame) -> bytes:
         """A text frame, never compressed: what was agreed on is allowed, not owed."""
@@ -122,7 +129,7 @@ class VenuePeer(BasePeer):
             self.ended = "client"
             self.transport.close()
         elif code == _PING:
-            self.transport.write(bytes((0x8A, len(body))) + body)
+            self.write(bytes((0x8A, len(body))) + body)
         elif code == _PONG:
             self._answered_s = time.monotonic()
         else:
@@ -142,6 +149,7 @@ class VenuePeer(BasePeer):
         self.server.run_on()
         self.session.handle(message)
         self.flush()
+        self.server.heard()
 
 
 class VenueProtocol(asyncio.Protocol):
@@ -204,6 +212,7 @@ class VenueProtocol(asyncio.Protocol):
             self._upgrade(target, headers)
         else:
             self._respond(self.venue.rest(target, method, headers, body), headers.get("connection", "").lower())
+            self.server.heard()
         return True
 
     def _upgrade(self, target: str, headers: dict[str, str]) -> None:
