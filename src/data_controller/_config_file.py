@@ -49,7 +49,7 @@ class Problem:
         return f"{text}; {self.advice}" if self.advice else text
 
 
-class InvalidConfig(ConfigError):
+class InvalidConfig(ConfigError):  # noqa: N818 - says what the file is
     """A config file with everything that is wrong with it."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:

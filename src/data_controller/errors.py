@@ -43,11 +43,11 @@ class RestError(DataControllerError):
         self.body = body
 
 
-class RestUnavailable(RestError):
+class RestUnavailable(RestError):  # noqa: N818 - the state is the name
     """The network or the venue failed: the same request may succeed later."""
 
 
-class RestLimited(RestError):
+class RestLimited(RestError):  # noqa: N818
     """The venue takes no more requests for `retry_after_s` seconds."""
 
     def __init__(self, text: str, status: int = 0, body: bytes = b"", retry_after_s: float = 0.0) -> None:
@@ -55,7 +55,7 @@ class RestLimited(RestError):
         self.retry_after_s = retry_after_s
 
 
-class RestRefused(RestError):
+class RestRefused(RestError):  # noqa: N818
     """The request, the certificate or the answer is wrong: asking again changes nothing."""
 
 
@@ -63,11 +63,11 @@ class JournalError(DataControllerError):
     """A journal cannot be written or read."""
 
 
-class JournalFull(JournalError):
+class JournalFull(JournalError):  # noqa: N818 - the state is the name
     """The disk, or the budget the config gives the journal, is exhausted."""
 
 
-class JournalCorrupt(JournalError):
+class JournalCorrupt(JournalError):  # noqa: N818
     """Bytes on disk are not what was written."""
 
 

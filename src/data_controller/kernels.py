@@ -72,8 +72,8 @@ _FOLDER = Path(os.environ["NUMBA_CACHE_DIR"])
 if _OWN_FOLDER:
     _FOLDER = _FOLDER.parent
 
-import numba
-from numba.core import caching
+import numba  # noqa: E402 - the cache folder must be named before numba reads its settings
+from numba.core import caching  # noqa: E402
 
 
 class SourceLocator(caching._CacheLocator):

@@ -49,7 +49,7 @@ def journal(night: Batch, tmp_path: Path) -> Path:
     return tmp_path / "state" / "journal"
 
 
-class Crash(Exception):
+class Crash(Exception):  # noqa: N818 - the event is the name
     """What a test lets happen instead of a kill."""
 
 

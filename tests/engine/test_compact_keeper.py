@@ -13,7 +13,7 @@ from data_controller.journal import manifest as manifests
 from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
-from tests.engine.test_compact import journal, night, same
+from tests.engine.test_compact import journal, night, same  # noqa: F401 - fixtures
 
 S = 10**9
 
@@ -23,7 +23,7 @@ async def ended(keeper: CompactKeeper) -> None:
     await asyncio.wait([keeper._task])
 
 
-def test_a_pass_runs_when_something_closed_and_not_again_for_nothing(journal: Path) -> None:
+def test_a_pass_runs_when_something_closed_and_not_again_for_nothing(journal: Path) -> None:  # noqa: F811
     told: list[Alert] = []
 
     async def go() -> None:
@@ -44,7 +44,7 @@ def test_a_pass_runs_when_something_closed_and_not_again_for_nothing(journal: Pa
     assert allowed is not None and allowed.number == 7
 
 
-def test_a_pass_that_fails_is_told_and_tried_again_later(journal: Path) -> None:
+def test_a_pass_that_fails_is_told_and_tried_again_later(journal: Path) -> None:  # noqa: F811
     told: list[Alert] = []
 
     async def go() -> None:
@@ -63,7 +63,7 @@ def test_a_pass_that_fails_is_told_and_tried_again_later(journal: Path) -> None:
     assert len(told) == 1
 
 
-def test_without_compaction_the_journals_own_limits_hold(journal: Path) -> None:
+def test_without_compaction_the_journals_own_limits_hold(journal: Path) -> None:  # noqa: F811
     CompactKeeper(journal.parent, LakeSettings(), lambda alert: None)
     assert manifests.load_retention(journal) is not None
     keeper = CompactKeeper(journal.parent, LakeSettings(compact=False), lambda alert: None)
@@ -73,7 +73,7 @@ def test_without_compaction_the_journals_own_limits_hold(journal: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _lock_file(journal: Path) -> None:
+def _lock_file(journal: Path) -> None:  # noqa: F811
     (journal / "lock").touch()
 
 

@@ -23,11 +23,11 @@ from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
 from data_controller.market.layout import LEVEL
 from data_controller.market.rows import Kind
-from tests.engine.test_compact import journal, night
+from tests.engine.test_compact import journal, night  # noqa: F401 - fixtures
 
 
 @pytest.fixture
-def lake(journal: Path) -> Store:
+def lake(journal: Path) -> Store:  # noqa: F811
     store = Store(str(journal.parent / "lake"))
     with Compactor(journal, store, commit_bytes=1) as compactor:
         compactor.run()
@@ -136,13 +136,13 @@ def test_a_commit_that_was_changed_is_found(lake: Store) -> None:
     assert not result["ok"] and any(name in doubt["what"] for doubt in result["doubts"])
 
 
-def test_segments_that_retention_took_are_expired_and_no_doubt(journal: Path, lake: Store) -> None:
+def test_segments_that_retention_took_are_expired_and_no_doubt(journal: Path, lake: Store) -> None:  # noqa: F811
     compact(journal, lake.uri, LakeSettings(journal_disk_budget_bytes=1))
     result = verify_lake(lake.uri)
     assert result["ok"] and result["segments_compared"] == 0 and result["segments_expired"] == 7
 
 
-def test_a_missing_segment_and_a_flipped_bit_of_the_journal_are_named(journal: Path) -> None:
+def test_a_missing_segment_and_a_flipped_bit_of_the_journal_are_named(journal: Path) -> None:  # noqa: F811
     paths = sorted(journal.glob("journal-*.arrows"))
     assert verify([journal])["ok"] and verify([journal])["segments_hashed"] == 7
     content = bytearray(paths[1].read_bytes())

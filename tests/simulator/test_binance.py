@@ -103,7 +103,7 @@ def test_a_snapshot_may_lie_in_the_middle_of_a_diff_and_a_wrong_book_is_told_fro
 
 def test_requests_are_answered_and_wrong_ones_refused():
     session = venue().open("/ws")
-    ask = lambda **fields: json.loads(session.receive(json.dumps(fields))[0])
+    ask = lambda **fields: json.loads(session.receive(json.dumps(fields))[0])  # noqa: E731
     assert ask(method="SUBSCRIBE", params=["btcusdt@trade"], id=1) == {"result": None, "id": 1}
     assert ask(method="LIST_SUBSCRIPTIONS", id=3) == {"result": ["btcusdt@trade"], "id": 3}
     assert ask(method="UNSUBSCRIBE", params=["btcusdt@trade"], id="x") == {"result": None, "id": "x"}
@@ -154,7 +154,7 @@ def test_candles_follow_each_other_and_the_past_ends_where_the_market_begins():
 
 def test_too_much_weight_is_refused_with_429_then_banned_with_418_and_forgiven():
     v = venue()
-    ask = lambda: v.rest("/api/v3/depth?symbol=BTCUSDT&limit=5000")
+    ask = lambda: v.rest("/api/v3/depth?symbol=BTCUSDT&limit=5000")  # noqa: E731
     answers = [ask() for _ in range(60)]
     assert [a.status for a in answers[:24]] == [200] * 24
     assert answers[24].status == 429 and 0 < int(answers[24].headers["Retry-After"]) <= 60

@@ -20,7 +20,7 @@ MAX_TRADES = 1000
 Tell = Callable[[dict[str, Any]], None]
 
 
-class Unserved(Exception):
+class Unserved(Exception):  # noqa: N818 - the state is the name
     """What was asked for cannot be had from this exchange; asking again changes nothing."""
 
 

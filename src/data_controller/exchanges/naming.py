@@ -27,7 +27,7 @@ class Name(NamedTuple):
         return text + (f"-{self.expiry}" if self.expiry else "")
 
 
-class Unwritable(Exception):
+class Unwritable(Exception):  # noqa: N818 - never leaves this module
     """The venue has no such symbol, or its symbol no name."""
 
 

@@ -16,7 +16,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 # kernels.py hashes every module that holds this line, so that a change here is a new cache folder.
-from data_controller.kernels import kernel
+from data_controller.kernels import kernel  # noqa: F401
 
 _memmove: Any = cgutils.raw_memmove
 _I8 = ir.IntType(8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import os  # noqa: TID251 - saving must fsync; loading and predicting touch nothing of the operating system
 import shutil
 from dataclasses import dataclass
 from pathlib import Path

@@ -32,7 +32,7 @@ _SIDES = {"buy": 1, "sell": -1, "": 0}
 _decode = msgspec.json.Decoder().decode
 
 
-class _Malformed(Exception):
+class _Malformed(Exception):  # noqa: N818 - the state is the name
     """Not a message of the bridge's protocol."""
 
 

@@ -200,7 +200,7 @@ class StreamDecoder:
         recv_ns: int,
         rows: Rows,
         *,
-        promise: Promise = Promise(0),
+        promise: Promise = Promise(0),  # noqa: B008 - an immutable flag
         rule: ChecksumRule = ChecksumRule.NONE,
     ) -> bool:
         """Make stream `key` of `conn` known as `channel`'s and append its SUBSCRIBED row; False: it is one too many.

@@ -116,7 +116,7 @@ class TardisExporter:
             if was is not None:
                 was[1].close()
             mode: Literal["at", "wt"] = "at" if name in self._files else "wt"
-            file = gzip.open(self._folder / name, mode, 6, "utf-8", newline="")
+            file = gzip.open(self._folder / name, mode, 6, "utf-8", newline="")  # noqa: SIM115 - open for a day
             if name not in self._files:
                 columns = {"trades": TRADES, "incremental_book_L2": BOOK}.get(what) or snapshot_columns(DEPTH)
                 file.write(",".join(columns) + "\n")

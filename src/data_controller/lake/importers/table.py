@@ -306,7 +306,7 @@ def _time_ns(time: Time, cells: Cells) -> int:
     elif time.unit in _UNITS_NS:
         at_ns = _scaled(value, _UNITS_NS[time.unit])
     else:
-        at_ns = _since_epoch(dt.datetime.strptime(str(value), time.unit))
+        at_ns = _since_epoch(dt.datetime.strptime(str(value), time.unit))  # noqa: DTZ007 - made UTC there
     if time.plus is not None:
         at_ns += _scaled(cells(time.plus), _UNITS_NS[time.plus_unit])
     return at_ns
