@@ -239,6 +239,43 @@ def test_damage_never_leaves_a_wrong_book_proved() -> None:
     assert 0 < proved < 42
 
 
+def order_stream(count: int, seed: int) -> list[bytes]:
+    """The life of a book of orders within its depth, each event with the checksum of what it leaves."""
+    rng = random.Random(seed)
+    sides = [docs.entries(docs.ORDER_BIDS), docs.entries(docs.ORDER_ASKS)]
+    frames = [text.encode() for text in (docs.INSTRUMENT, docs.LEVEL3_ACK, docs.orders_snapshot())]
+    for k in range(count):
+        which = rng.randrange(2)
+        queue = sides[which]
+        at = rng.randrange(len(queue))
+        ref, price, size = queue[at]
+        if rng.random() < 0.4 and len(queue) > 8:
+            del queue[at]
+            kind = "delete"
+        elif rng.random() < 0.5:
+            kind, size = "modify", f"{float(size) / 2:.8f}"
+            queue[at] = (ref, price, size)
+        else:
+            kind, ref, size = "add", f"O{k:05d}-AAAAA-AAAAAA", f"{rng.random() + 0.01:.8f}"
+            queue.append((ref, price, size))
+        ordered = [sorted(side, key=lambda e: (1 if i else -1) * float(e[1])) for i, side in enumerate(sides)]
+        expected = docs.crc([e[1:] for e in ordered[1]], [e[1:] for e in ordered[0]])
+        text = f"{ref} {price} {size}"
+        frames.append(events(kind, text, expected=expected, side="asks" if which else "bids").encode())
+    return frames
+
+
+def test_damage_never_leaves_a_wrong_book_of_orders_proved() -> None:
+    frames = order_stream(120, 11)
+    session = Session(KrakenDecoder, keep=False)
+    session.feed(*frames)
+    assert session.total("checks_ok") == 121
+    faults = ["drop", "duplicate", "late duplicate", "swap", "cut", "garbage", "digit"]
+    proved, wrong = wrong_proofs(KrakenDecoder, frames, faults, 6, first=2, last=100)
+    assert wrong == []
+    assert 0 < proved < 42
+
+
 @given(st.lists(hostile(docs.every()), max_size=5))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_hostile_frames_are_rows_or_quarantine(frames: list[bytes]) -> None:

@@ -63,7 +63,7 @@ class KrakenV1Decoder(StreamDecoder):
             if self.tables.channels[row].stream == "ticker":
                 self._ticker(message[1], seq, recv_ns, row)
             elif self.tables.channels[row].stream == "candles":
-                begin, end, o, high, low, close, _, volume, _ = message[1]
+                _, end, o, high, low, close, _, volume, _ = message[1]
                 width_s = 60 * int(self.tables.channels[row].precision.removesuffix("m"))
                 values = {"open": o, "close": close, "high": high, "low": low, "volume": volume}
                 mts = round((float(end) - width_s) * 1000)
@@ -75,7 +75,6 @@ class KrakenV1Decoder(StreamDecoder):
                     row,
                     {"mts": mts, **{key: float(v) for key, v in values.items()}},
                 )
-                del begin
             else:
                 return "expected a change, a trade or a spread of this stream, was otherwise"
         except (LookupError, TypeError, ValueError, OverflowError) as error:
