@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import numpy as np
@@ -146,8 +147,8 @@ class OkxV3Decoder(InflatingDecoder):
                     candle = entry["candle"]
                     names = ("open", "high", "low", "close", "volume")
                     candles = {key: float(candle[k]) for k, key in enumerate(names, 1)}
-                    opened = np.datetime64(str(candle[0]).removesuffix("Z"), "ms")
-                    values = {"mts": int(opened.astype(np.int64)), **candles}
+                    opened = datetime.strptime(candle[0], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+                    values = {"mts": round(opened.timestamp() * 1000), **candles}
                     self._tell("candles", state.C_CANDLES, seq, recv_ns, row, values)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError) as error:
             rows.stop = first
