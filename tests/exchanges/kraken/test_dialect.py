@@ -111,9 +111,7 @@ def test_a_key_that_can_only_read_is_taken() -> None:
     keys.refuse_if_it_can_trade(200, info("query-funds", "query-open-trades", "export-data", "access-websockets"))
 
 
-@pytest.mark.parametrize(
-    "permission", ["modify-trades", "close-trades", "withdraw-funds", "earn-funds", "new"]
-)
+@pytest.mark.parametrize("permission", ["modify-trades", "close-trades", "withdraw-funds", "earn-funds", "new"])
 def test_a_key_that_can_do_more_is_refused_by_name(permission: str) -> None:
     with pytest.raises(ConfigError, match=permission):
         keys.refuse_if_it_can_trade(200, info("query-funds", permission))
