@@ -191,6 +191,14 @@ def test_a_fetched_book_of_orders_is_refused_while_the_chain_is_younger() -> Non
     assert session.proof() == Proof.EMPTY
 
 
+def test_orders_fetched_before_their_stream_are_of_no_use() -> None:
+    session = Session(BitstampDecoder)
+    session.fetch(URL + "?group=2", book(US, [["50.00", "7", "7"]], [["200.00", "8", "8"]]))
+    session.fetch(URL, book(US, [["50.00", "7", "7"]], [["200.00", "8", "8"]]))  # orders where prices were asked for
+    session.feed(ack("live_orders_btcusd"), ack("diff_order_book_btcusd"), order("created", 1, 5, "60", "1"))
+    assert {session.proof(0), session.proof(1)} == {Proof.EMPTY}
+
+
 def test_a_missing_event_breaks_the_book_of_orders_until_it_is_fetched_behind_it() -> None:
     session = orders()
     session.feed(order("created", 31, 5000, "60", "1"))

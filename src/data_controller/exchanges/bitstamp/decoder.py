@@ -119,10 +119,19 @@ class BitstampDecoder(SplicedDecoder):
     def _follows(self, before: Held, behind: Held) -> bool:
         return behind.prev == before.last if behind.prev else behind.first > before.first
 
+    def _meet(
+        self, conn: int, key: np.uint64, channel: Channel, seq: int, recv_ns: int, rows: Rows, **how: Any
+    ) -> bool:
+        early = self._early.get(channel)
+        if early is not None and (channel.precision == "R0" or _has_orders(early[0])):
+            # Orders fetched before their stream was heard of: nothing says what happened in between.
+            del self._early[channel]
+        return super()._meet(conn, key, channel, seq, recv_ns, rows, **how)
+
     def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
         orders = cell["stream"] == state.ORDERS
         waiting = self._held.get(int(cell["row"]))
-        if len(snapshot.rows) > 1 and (snapshot.rows[1]["kind"] == Kind.ADD) != orders:
+        if len(snapshot.rows) > 1 and _has_orders(snapshot) != orders:
             return None
         if waiting is None and cell["phase"] == state.CHAINED:
             cell["option"] = scanner.RECORDING
@@ -135,8 +144,8 @@ class BitstampDecoder(SplicedDecoder):
     def _splice(
         self, cell: np.void, snapshot: Snapshot, fitting: list[Held], seq: int, recv_ns: int, rows: Rows
     ) -> Iterator[None]:
-        yield from super()._splice(cell, snapshot, fitting, seq, recv_ns, rows)
         cell["option"] = 0
+        yield from super()._splice(cell, snapshot, fitting, seq, recv_ns, rows)
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         slot = self._conns[conn]
@@ -155,3 +164,7 @@ class BitstampDecoder(SplicedDecoder):
         super()._hold(conn, seq, recv_ns, rows)
         if cell["option"] == scanner.RECORDING:
             rows.stop = stop
+
+
+def _has_orders(snapshot: Snapshot) -> bool:
+    return len(snapshot.rows) > 1 and bool(snapshot.rows[1]["kind"] == Kind.ADD)
