@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from data_controller.engine.compact import FOLDER, Compactor, compact
 from data_controller.errors import JournalError, LakeError
 from data_controller.journal import manifest as manifests
+from data_controller.journal.arena import Arena
 from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.checkpoints import Rebuilt
+from data_controller.lake.gaps import gap_rows
 from data_controller.lake.layout import date_of, side_table
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
@@ -25,6 +27,7 @@ from data_controller.market.layout import Proof
 from data_controller.market.rows import Control, Flag, Kind
 from data_controller.market.tables import Channel
 from data_controller.records import Batch
+from data_controller.records import Kind as RecordKind
 from tests.lake.lake_making import (
     SYMBOLS,
     key_of_file,
@@ -344,6 +347,20 @@ def test_a_kept_state_that_is_damaged_or_of_other_code_is_not_used(journal: Path
         compactor.run()
         assert any("decoding 1 segments again" in note for note in compactor.notes)
     same(store, journal)
+
+
+def test_a_capture_without_pulses_tells_the_ends_of_its_gaps_too(night: Batch, tmp_path: Path) -> None:
+    arena = Arena(16 << 20, 1 << 14, night.first_seq)
+    for k, kind in enumerate(night.kind.tolist()):
+        if kind != RecordKind.PULSE:
+            arena.push(kind, night.conns[k], night.times[k], night.payload(k))
+    full, n = arena.batch, arena.filled
+    batch = Batch(full.first_seq, full.recv_ns[:n], full.kind[:n], full.conn[:n], full.offsets[: n + 1], full.data)
+    write_journal(tmp_path / "journal", batch, [400])
+    compact(tmp_path / "journal", str(tmp_path / "lake"))
+    rows = gap_rows(Catalogue(Store(str(tmp_path / "lake"))))
+    ends = [row for row in rows if row["reason"] == "START" and row["ended_ns"]]
+    assert len(ends) == 4 and all(row["healed_by"] == "start" and row["ended_ns"] % 10**9 == 0 for row in ends)
 
 
 def test_rows_of_checkpoints_are_marked(journal: Path, tmp_path: Path) -> None:

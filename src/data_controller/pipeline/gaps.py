@@ -32,7 +32,8 @@ class Gaps:
     """Gaps of one engine start by channel row; every method that returns rows returns those of the table `gaps`.
 
     A gap is told when it begins (`ended_ns` 0) and when it ended, with `began_seq` naming its first row: a break while
-    the channel is in a gap already is one more row of the same gap. Ends are looked at on pulses.
+    the channel is in a gap already is one more row of the same gap. Ends are looked at on pulses, and where there are
+    none (a capture has no pulses) at the end of each second. It is false where no gap is open.
     """
 
     def __init__(self, channels: list[Channel], start_ns: int) -> None:
@@ -42,6 +43,9 @@ class Gaps:
         self._met: set[int] = set()  # books that were subscribed to before
         self._conn: dict[int, int] = {}  # channel row -> the connection that serves it
         self._opened_ns: dict[int, int] = {}  # connection -> when it was opened
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
 
     def opened(self, conn: int, now_ns: int) -> None:
         """Connection `conn` is open."""
@@ -65,7 +69,7 @@ class Gaps:
     def look(
         self, seq: int, now_ns: int, books: NDArray[np.void], heard_ns: Callable[[int], int]
     ) -> list[dict[str, Any]]:
-        """Rows of the gaps that ended by this pulse; `heard_ns(channel)` is when a channel was last heard of."""
+        """Rows of the gaps that ended by now; `heard_ns(channel)` is when a channel was last heard of."""
         rows = []
         for channel, gap in list(self._open.items()):
             is_book = channel < len(books) and books[channel]["depth"] != 0

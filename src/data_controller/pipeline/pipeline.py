@@ -397,8 +397,8 @@ class Pipeline:
         if rows:
             self._actions.append(Tell("gaps", rows))
 
-    def _look_at_gaps(self) -> None:
-        """Tell of the gaps that ended; only a channel that is no book needs to be heard of for that."""
+    def _look_at_gaps(self, seq: int, now_ns: int) -> None:
+        """Tell of the gaps that ended by `now_ns`; only a channel that is no book needs to be heard of for that."""
         heard: dict[str, NDArray[np.int64]] = {}
 
         def heard_ns(channel: int) -> int:
@@ -407,7 +407,7 @@ class Pipeline:
                 heard[venue] = self.decoders[self._venue_row[venue]].heard_ns
             return int(heard[venue][channel])
 
-        self._tell_gaps(self.gaps.look(self._seq, self.now_ns, self.books.books, heard_ns))
+        self._tell_gaps(self.gaps.look(seq, now_ns, self.books.books, heard_ns))
 
     def _grow(self) -> None:
         self.books.ensure(self.tables)
@@ -446,6 +446,8 @@ class Pipeline:
     def _close_second(self) -> None:
         end_ns = self._second_end_ns
         self._second_end_ns = end_ns + SECOND_NS
+        if self.gaps:
+            self._look_at_gaps(self._reached_by(end_ns), end_ns)
         if self._setup.record_only:
             return
         self._finish()
@@ -521,7 +523,8 @@ class Pipeline:
                     for channel in subscriptions.silent(self.now_ns, heard_ns):
                         self._on_silent(channel, int(heard_ns[channel]))
         self._silence_looked_at_ns = self._second_end_ns
-        self._look_at_gaps()
+        if self.gaps:
+            self._look_at_gaps(self._seq, self.now_ns)
 
     def _on_silent(self, channel: int, heard_ns: int) -> None:
         """A channel died without a word: since `heard_ns` its book is a guess, and its trades are lost."""
