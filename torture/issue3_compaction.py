@@ -22,7 +22,7 @@ from tests.lake.lake_making import lake_rows, recorded, straight, write_journal
 from tests.pipeline.recording import eager_bundle
 
 ROUNDS = 100
-MAX_KILLS = 8
+MAX_KILLS = 3
 ROOT = Path(__file__).parents[1]
 
 _CHILD = """
