@@ -53,6 +53,7 @@ def to_venue(venue: str, name: str, category: str = "") -> str:
     `category` is for a venue whose markets are apart though their symbols are not (bybit: spot, linear, inverse): a
     name of another one is refused.
     """
+    category = category or _APART.get(venue, "")
     rule, parts = _rule(venue), parse(name)
     try:
         if category and rule.category(parts) != category:
@@ -76,7 +77,7 @@ def to_canonical(venue: str, symbol: str, category: str = "", known: Mapping[str
         return known[symbol]
     rule = _rule(venue)
     try:
-        return str(rule.read(symbol, category))
+        return str(rule.read(symbol, category or _APART.get(venue, "")))
     except Unwritable:
         raise ConfigError(f"expected a symbol as {venue} writes it ({rule.example}), was {symbol!r}") from None
 
@@ -119,8 +120,12 @@ class _Rule(NamedTuple):
     own_slash: bool = False  # the venue itself writes BTC/USD
 
 
+_APART = {"bybit_linear": "linear", "bybit_inverse": "inverse"}
+"""Venues of ours that are a category of one that has a rule."""
+
+
 def _rule(venue: str) -> _Rule:
-    rule = _RULES.get(venue)
+    rule = _RULES.get("bybit" if venue in _APART else venue)
     if rule is None:
         raise ConfigError(f"expected a venue whose names are known ({', '.join(_RULES)}), was {venue!r}")
     return rule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 Stream = Literal["book", "trades", "quotes", "ticker", "candles", "derivative", "liquidations"]
@@ -38,6 +39,7 @@ class Tables:
         self.instruments: list[Instrument] = []
         self.channels: list[Channel] = []
         self.channel_instrument: list[int] = []  # row of the instrument, by channel row
+        self.describe: Callable[[str, str], Instrument] = Instrument  # what is known of a symbol that comes up
         self._instrument_row: dict[tuple[str, str], int] = {}
         self._channel_row: dict[Channel, int] = {}
         for instrument in instruments or ():
@@ -58,7 +60,7 @@ class Tables:
         row = self._channel_row.setdefault(channel, len(self.channels))
         if row == len(self.channels):
             self.channels.append(channel)
-            self.channel_instrument.append(self.instrument(Instrument(channel.venue, channel.symbol)))
+            self.channel_instrument.append(self.instrument(self.describe(channel.venue, channel.symbol)))
         return row
 
     def dump(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.actions import Action, Predict, Tell
+from data_controller.exchanges.naming import described
 from data_controller.exchanges.protocols import Decoder, Rows, Subscriptions
 from data_controller.features.accumulate import on_break, on_trades_break
 from data_controller.features.closing import invalidate
@@ -485,6 +486,7 @@ class Pipeline:
         self.counters["starts"] += 1
         self._setup = self.setup = setup = self._configure(start)
         self.tables = tables = Tables.load(start.instruments, start.channels)
+        tables.describe = described
         self._venue_row = {venue.name: row for row, venue in enumerate(setup.venues)}
         self.decoders = [venue.make_decoder(tables) for venue in setup.venues]
         self.subscriptions = [
