@@ -391,7 +391,7 @@ class Compactor:
         if [e.number for e in past] != list(range(1, entry.number)):
             self.notes.append(
                 f"{entry.name}: its run cannot be decoded from its start any more, as older segments are gone; "
-                "books in it begin with their next snapshot"
+                "books in it begin with the next engine start"
             )
         else:
             self.notes.append(f"{entry.name}: decoding {len(past)} segments again from the start of its run")
