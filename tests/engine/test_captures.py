@@ -75,7 +75,7 @@ CAPTURES = (
         "binance_usdm",
         ["gobrien_binance_usdm_2026-02-26/raw_1772137284.ndjson.gz"],
         1291,
-        5,
+        4,
         PROVED,
         how=import_ndjson,
     ),
