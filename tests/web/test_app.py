@@ -21,7 +21,7 @@ from data_controller.web.settings import WebSettings, is_loopback
 
 TOKEN = "t" * 43
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-CONTROLS = ["kill", "resume", "reload", "stop"]
+CONTROLS = ["kill", "resume", "reload", "subscribe", "unsubscribe", "stop"]
 
 
 class Still:

@@ -98,6 +98,14 @@ class Api:
         """Ask the engine to read its config again; it keeps the old one and says why where it cannot."""
         return await self._ask("reload", await _body(request), request)
 
+    async def subscribe(self, request: Request) -> Response:
+        """Ask the engine to collect one instrument more; it says why where it cannot."""
+        return await self._ask("subscribe", await _body(request), request)
+
+    async def unsubscribe(self, request: Request) -> Response:
+        """Ask the engine to collect one instrument less."""
+        return await self._ask("unsubscribe", await _body(request), request)
+
     async def stop(self, request: Request) -> Response:
         """Ask the engine to stop."""
         return await self._ask("stop", await _body(request), request)
@@ -123,6 +131,8 @@ def create_app(
         Route("/api/v1/kill", api.kill, methods=["POST"]),
         Route("/api/v1/resume", api.resume, methods=["POST"]),
         Route("/api/v1/reload", api.reload, methods=["POST"]),
+        Route("/api/v1/subscribe", api.subscribe, methods=["POST"]),
+        Route("/api/v1/unsubscribe", api.unsubscribe, methods=["POST"]),
         Route("/api/v1/stop", api.stop, methods=["POST"]),
         Route("/", _file(STATIC / "index.html")),
         *static,
