@@ -155,7 +155,8 @@ def test_tls_that_fails_is_an_error_of_the_handshake(process):
     with pytest.raises((InvalidMessage, EOFError, OSError)):
         open_venue(process, "kraken")
     process.do("tls", venue="kraken", duration_s=0)
-    open_venue(process, "kraken").close()
+    with open_venue(process, "kraken") as client:
+        assert json.loads(client.recv(5))["channel"] == "status"
 
 
 def test_the_truth_is_told_by_the_control_port(process):
