@@ -170,7 +170,7 @@ class Rig:
         if name == "kraken":
             del files["api_passphrase_file"]
         own = {"instruments": ["BTC/USD"], "orders": True, "rest_url": venue.rest_url, **files}
-        self.settings = ExchangeSettings(**{name: own})
+        self.settings = ExchangeSettings.model_validate({name: own})
         self.now_ns = T0_NS
         self.sink = RecordingSink()
         self.alerts: list[Alert] = []
