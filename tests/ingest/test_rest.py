@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from data_controller.errors import RestError, RestLimited, RestRefused, RestUnavailable, is_retryable
 from data_controller.exchanges.rest_limits import REST_LIMITS, UNKNOWN_VENUE, Endpoint, RestLimits
+from data_controller.exchanges.streaming.keys import KeyRequest
 from data_controller.ingest.limiter import Window
 from data_controller.ingest.rest import RestClient, redacted, retry_after_s
 from data_controller.ingest.settings import RestSettings
@@ -321,3 +322,31 @@ def test_every_native_venue_has_limits_and_sensible_ones() -> None:
         for endpoint in limits.endpoints:
             assert endpoint.path.startswith("/") and bool(endpoint.budget) == bool(endpoint.per_s), endpoint
             assert list(endpoint.by_limit) == sorted(endpoint.by_limit), endpoint
+
+
+def _signed(url: str, header: str = "private") -> KeyRequest:
+    return KeyRequest("POST", f"{url}/orders", {"X-Key": header}, b"{}")
+
+
+def test_a_signed_request_is_asked_once_and_a_refusal_is_its_answer() -> None:
+    async def main() -> None:
+        async with Web(answer(b"no", "403 Forbidden"), answer(b"down", "503 Gone")) as web, client(HandTime()) as rest:
+            assert await rest.ask("test", _signed(web.url)) == (403, b"no")
+            with pytest.raises(RestUnavailable):
+                await rest.ask("test", _signed(web.url))
+            assert [head.split(" ", 1)[0] for head in web.heads] == ["POST", "POST"]
+            assert "x-key: private" in web.heads[0].lower()
+
+    run(main())
+
+
+@pytest.mark.parametrize("header", ["private\nx: 1", "privaté", "private\x00"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(header: str) -> None:
+    async def main() -> None:
+        async with Web(answer(b"")) as web, client(HandTime()) as rest:
+            with pytest.raises(RestError) as raised:
+                await rest.ask("test", _signed(web.url, header))
+            assert "priv" not in str(raised.value)
+            assert raised.value.__suppress_context__
+
+    run(main())

@@ -119,6 +119,13 @@ def test_level3_wants_its_token_which_rest_gives_to_a_key():
     assert ask(session, channel="level3", symbol=["BTC/USD"], token=token)[0]["success"]
 
 
+def test_a_key_is_told_what_it_may_do():
+    path, v = "/0/private/GetApiKeyInfo", venue()
+    assert json.loads(v.rest(path, "POST").body)["error"]
+    for key, rights in (("data", ["query-funds"]), ("trader", ["query-funds", "modify-trades"])):
+        assert json.loads(v.rest(path, "POST", {"API-Key": key}).body)["result"]["permissions"] == rights
+
+
 def test_a_connection_with_nothing_to_say_beats_each_second():
     v = venue()
     v.exchange.halt(True)

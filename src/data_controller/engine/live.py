@@ -24,6 +24,7 @@ from data_controller.engine.clock import Clock
 from data_controller.engine.compact_keeper import CompactKeeper
 from data_controller.engine.control_server import ControlServer
 from data_controller.engine.core import Core, Silent
+from data_controller.engine.credentials import KeyRing
 from data_controller.engine.feed import FeedBuilder
 from data_controller.engine.histograms import LatencyHistogram
 from data_controller.engine.latency import FrameTimes
@@ -193,9 +194,12 @@ class LiveEngine:
             },
             started_ns=self._clock.now_ns(),
         )
-        self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest)
-        stack.push_async_callback(self.shell.close)
         client = RestClient(REST_LIMITS, UNKNOWN_VENUE, config.ingest.rest)
+        keys = KeyRing(
+            lambda venue: getattr(self.config.exchanges, venue, None), client, self._clock.now_ns, self._on_alert
+        )
+        self.shell = WebSocketShell(self.core, self._clock.now_ns, self._on_alert, config.ingest, secrets=keys)
+        stack.push_async_callback(self.shell.close)
         self.rest = RestShell(self.core, self._clock.now_ns, self._on_alert, client, self.shell.life_of)
         stack.push_async_callback(self.rest.close)
         self.network = LiveNetwork(self.shell, self.rest)

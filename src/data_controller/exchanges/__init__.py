@@ -17,6 +17,8 @@ ENTRY_POINTS = "data_controller.exchanges"
 class Venue(NamedTuple):
     """The three classes that make a venue: `protocols.Decoder`, `protocols.Subscriptions`, and its config section.
 
+    One whose single orders need a data-only key has a fourth: `streaming.keys.Credentials`.
+
     One that is import only (an old dialect, rows of a table) has a decoder and nothing else: it can be named to
     `import --exchange` and is replayed and verified, but no config connects to it.
     """
@@ -24,15 +26,17 @@ class Venue(NamedTuple):
     decoder: type[Any]
     subscriptions: type[Any] | None = None
     settings: type[Section] | None = None
+    credentials: type[Any] | None = None
 
 
-def _native(module: str, prefix: str) -> tuple[str, ...]:
-    """The three classes of a venue that a config can connect to."""
+def _native(module: str, prefix: str, *, keyed: bool = False) -> tuple[str, ...]:
+    """The classes of a venue that a config can connect to."""
     package = f"data_controller.exchanges.{module}"
     return (
         f"{package}.decoder:{prefix}Decoder",
         f"{package}.subscriptions:{prefix}Subscriptions",
         f"{package}.settings:{prefix}Settings",
+        *((f"{package}.keys:{prefix}Credentials",) if keyed else ()),
     )
 
 
@@ -52,8 +56,8 @@ _OURS: dict[str, tuple[str, ...]] = {
     "bybit_inverse": _native("bybit", "BybitInverse"),
     "bybit_linear": _native("bybit", "BybitLinear"),
     "ccxt": _native("ccxt", "Ccxt"),
-    "coinbase": _native("coinbase", "Coinbase"),
-    "kraken": _native("kraken", "Kraken"),
+    "coinbase": _native("coinbase", "Coinbase", keyed=True),
+    "kraken": _native("kraken", "Kraken", keyed=True),
     "okx": _native("okx", "Okx"),
     "bitget": _import_only("bitget", "Bitget"),
     "bitmex": _import_only("bitmex", "Bitmex"),

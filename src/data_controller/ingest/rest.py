@@ -87,6 +87,19 @@ class _Venue:
     own: dict[str, _Pool] = field(default_factory=dict)  # by endpoint path, those with a budget of their own
 
 
+class Request(Protocol):
+    """A signed request; `exchanges.streaming.keys.KeyRequest` by structure."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
 class RestClient:
     """GET requests to any venue, on the running loop; `async with` it, or call `close`.
 
@@ -158,7 +171,19 @@ class RestClient:
                     full_jitter_s(self._rng, attempt - 1, settings.backoff_first_s, settings.backoff_max_s)
                 )
 
-    async def _attempt(self, venue: str, url: str) -> Reply:
+    async def ask(self, venue: str, request: Request) -> tuple[int, bytes]:
+        """Status and body of the venue's own answer to a signed request, whatever it says; asked once, since a
+        signature holds once. RestUnavailable or RestLimited where the venue gave none.
+        """
+        try:
+            reply = await self._attempt(venue, request.url, request)
+        except RestRefused as error:
+            if not error.status:
+                raise
+            return error.status, error.body
+        return reply.status, reply.body
+
+    async def _attempt(self, venue: str, url: str, signed: Request | None = None) -> Reply:
         state = self._venue(venue)
         pool, weight = self._price(state, url)
         await self._turn(pool, weight, venue)
@@ -166,7 +191,10 @@ class RestClient:
         shown = redacted(url)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                async with self._http().stream("GET", url) as response:
+                method, headers_out, content = "GET", None, None
+                if signed is not None:
+                    method, headers_out, content = signed.method, signed.headers, signed.body or None
+                async with self._http().stream(method, url, headers=headers_out, content=content) as response:
                     body = await self._body(response, shown)
                     headers = response.headers
                     status = response.status_code
@@ -177,7 +205,8 @@ class RestClient:
             raise RestUnavailable(text) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             kind = RestUnavailable if worth_retrying(error) else RestRefused
-            why = redacted(str(error)) or type(error).__name__
+            # A library that cannot send a header says what was in it.
+            why = (redacted(str(error)) if signed is None else "") or type(error).__name__
             raise kind(f"expected an answer of {shown}, was {type(error).__name__}: {why}") from None
         self._note_used(state, pool, headers)
         return self._judge(state, pool, Reply(status, body, headers), shown)

@@ -7,6 +7,9 @@ never opened are counted, not recorded.
 
 Each socket has a listener of its own, and a listener that was dropped pushes nothing any more: frames of a slot's old
 socket cannot appear behind the CLOSED record that ended it.
+
+A message with a place for a secret waits until `secrets` filled it, and those behind it wait with it. The SENT record
+has the place, the wire the secret. One that must not be sent becomes a FETCHED record of status 0: it, and why.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import picows
 from picows import WSCloseCode, WSMsgType
 
 from data_controller.actions import Alert, Open, Reconnect, Send
 from data_controller.ingest.backoff import delays, worth_retrying
 from data_controller.ingest.limiter import TokenBucket
+from data_controller.ingest.outbox import Outbox, Secrets
 from data_controller.ingest.settings import IngestSettings
-from data_controller.records import ENGINE_STOPS, Kind
+from data_controller.records import ENGINE_STOPS, Fetched, Kind
 
 _S = 1_000_000_000
 _TEXT, _CONTINUATION = WSMsgType.TEXT, WSMsgType.CONTINUATION
@@ -70,6 +75,7 @@ class _Slot:
     failures: int = 0
     sends: int = 0
     sends_dropped: int = 0  # asked for while nothing was open
+    sends_refused: int = 0  # for want of a secret
     unsent_peak_bytes: int = 0
     last_error: str = ""
     alerted: bool = False
@@ -85,7 +91,7 @@ class WebSocketShell:
     """All WebSocket connections of an engine, on the running loop.
 
     `now_ns` is the engine's clock, `alert` hears of outages, `rng` jitters the back-off, `ssl_context` replaces the
-    default one for wss addresses.
+    default one for wss addresses, `secrets` knows what belongs in messages that have a place for one.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class WebSocketShell:
         settings: IngestSettings | None = None,
         rng: random.Random | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self.settings = settings or IngestSettings()
         self.paused = False
@@ -104,6 +111,7 @@ class WebSocketShell:
         self._alert = alert
         self._rng = rng or random.Random()
         self._ssl_context = ssl_context
+        self._secrets = secrets
         self._slots: dict[int, _Slot] = {}
         self._venues: dict[str, _Venue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,22 +135,46 @@ class WebSocketShell:
         slot.task.add_done_callback(self._tasks.discard)
 
     def send(self, action: Send) -> bool:
-        """Send bytes as one text message and record them; False (and counted) where the slot is not open."""
+        """Send bytes as one text message and record them; False (and counted) where the slot is not open.
+
+        One that needs a secret, or follows one that does, is sent and recorded later.
+        """
         slot = self._slot(action.conn)
         socket = slot.socket
         if socket is None or socket.transport is None:
             slot.sends_dropped += 1
             return False
-        socket.transport.send(_TEXT, action.payload)
+        outbox = socket.outbox
+        if outbox is None or not outbox.holds(action.payload):
+            self._transmit(slot, socket, action.payload, action.payload)
+            return True
+        outbox.put(action.payload)
+        limit = self.settings.send_buffer_bytes
+        if outbox.waiting_bytes > limit:
+            self._drop(slot, f"the venue's key is not known: more than {limit} bytes wait for it")
+            self._sink.wake()
+        return True
+
+    def _transmit(self, slot: _Slot, socket: _Socket, wire: bytes, payload: bytes) -> None:
+        """Send `wire` on the slot's open socket and record it as `payload`, which differs from it by its secrets."""
+        transport = socket.transport
+        assert transport is not None, "only an open socket has something to send on"
+        transport.send(_TEXT, wire)
         slot.sends += 1
-        self._sink.push(int(Kind.SENT), slot.conn, self._now_ns(), action.payload)
-        unsent = socket.transport.underlying_transport.get_write_buffer_size()
+        self._sink.push(int(Kind.SENT), slot.conn, self._now_ns(), payload)
+        unsent = transport.underlying_transport.get_write_buffer_size()
         slot.unsent_peak_bytes = max(slot.unsent_peak_bytes, unsent)
         limit = self.settings.send_buffer_bytes
         if unsent > limit:
             self._drop(slot, f"the peer does not read: {unsent} bytes unsent, at most {limit} allowed")
         self._sink.wake()
-        return True
+
+    def _refuse(self, slot: _Slot, payload: bytes, reason: str) -> None:
+        """Record that `payload` was not sent, and why."""
+        slot.sends_refused += 1
+        record = Fetched(request=payload.decode(errors="replace"), status=0, body=reason.encode())
+        self._sink.push(int(Kind.FETCHED), slot.conn, self._now_ns(), msgspec.json.encode(record))
+        self._sink.wake()
 
     def reconnect(self, action: Reconnect) -> None:
         """Drop the slot's socket, if any, at once: its CLOSED record is pushed before this returns."""
@@ -216,6 +248,7 @@ class WebSocketShell:
             "failures": slot.failures,
             "sends": slot.sends,
             "sends_dropped": slot.sends_dropped,
+            "sends_refused": slot.sends_refused,
             "unsent_bytes": 0 if transport is None else transport.underlying_transport.get_write_buffer_size(),
             "unsent_peak_bytes": slot.unsent_peak_bytes,
             "last_error": slot.last_error,
@@ -304,6 +337,13 @@ class WebSocketShell:
 
     def _opened(self, slot: _Slot, socket: _Socket) -> None:
         slot.socket = socket
+        if self._secrets is not None:
+            socket.outbox = Outbox(
+                self._secrets,
+                slot.venue,
+                lambda wire, payload: self._transmit(slot, socket, wire, payload),
+                lambda payload, reason: self._refuse(slot, payload, reason),
+            )
         slot.opened_ns = self._now_ns()
         slot.opens += 1
         slot.last_error = ""
@@ -317,6 +357,8 @@ class WebSocketShell:
         now_ns = self._now_ns()
         assert slot.socket is not None, "a CLOSED record needs an open socket"
         slot.socket.live = False
+        if slot.socket.outbox is not None:
+            slot.socket.outbox.close()
         slot.socket = None
         slot.lasted_s = (now_ns - slot.opened_ns) / _S
         slot.task = None
@@ -339,6 +381,7 @@ class _Socket(picows.WSListener):
     def __init__(self, shell: WebSocketShell, slot: _Slot) -> None:
         self.live = True
         self.transport: picows.WSTransport | None = None
+        self.outbox: Outbox | None = None  # None before it is open, and where nobody knows secrets
         self._shell = shell
         self._slot = slot
         self._conn = slot.conn

@@ -62,6 +62,16 @@ def test_a_signature_is_put_where_the_dialect_left_room() -> None:
     assert keys.signed(b'{"type":"unsubscribe"}', KEY, 1) == b'{"type":"unsubscribe"}'
 
 
+def test_what_is_public_is_asked_for_unsigned() -> None:
+    own = CoinbaseSettings(instruments=("BTC/USD",), orders=True, **FILES)
+    book, orders, trades, _ = DIALECT.channels(own)[0]
+    assert [keys.SIGNATURE.encode() in DIALECT.subscribe(own, [c], 1) for c in (book, orders, trades)] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_a_config_that_coinbase_would_refuse_is_refused_here() -> None:
     with pytest.raises(ValidationError, match="BTC/USD"):
         CoinbaseSettings(instruments=("btcusd",))
@@ -84,6 +94,15 @@ def test_a_key_is_taken_only_where_ordering_is_forbidden() -> None:
     keys.refuse_if_it_can_trade(403, b'{"message":"Forbidden"}')
     with pytest.raises(ConfigError, match="may place orders"):
         keys.refuse_if_it_can_trade(400, b'{"message":"product_id is required"}')
-    for status in (401, 429, 500, 0):
+    for status, body in (
+        (401, b'{"message":"Invalid API Key"}'),
+        (429, b""),
+        (500, b""),
+        (0, b""),
+        (403, b"<html>Attention required</html>"),
+        (403, b'{"message":"IP does not match IP whitelist"}'),
+    ):
         with pytest.raises(ConfigError, match="what the key may do"):
-            keys.refuse_if_it_can_trade(status, b"")
+            keys.refuse_if_it_can_trade(status, body)
+    with pytest.raises(ConfigError, match="clock of this machine"):
+        keys.refuse_if_it_can_trade(400, b'{"message":"request timestamp expired"}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from data_controller.exchanges.coinbase import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN, MAX_TOKENS
+from data_controller.exchanges.streaming.keys import unsent
 from data_controller.exchanges.streaming.splice import Snapshot, SplicedDecoder
 from data_controller.exchanges.streaming.tape import TOKEN
 from data_controller.market.rows import EVENT, Control, Promise
@@ -96,17 +98,10 @@ class CoinbaseDecoder(SplicedDecoder):
     def _subscriptions(self, message: dict[str, Any], conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
         """What the connection is subscribed to now: all of it, each time."""
         self._counts[state.C_ENVELOPES] += 1
-        wanted: dict[int, Channel] = {}
         channels = message.get("channels")
         if not isinstance(channels, list):
             return "expected a list of channels, was otherwise"
-        for entry in channels:
-            name = entry.get("name") if isinstance(entry, dict) else None
-            products = entry.get("product_ids") if isinstance(entry, dict) else None
-            for product in products if isinstance(products, list) else ():
-                found = channel_of(self.venue, str(name), product) if isinstance(product, str) else None
-                if found is not None:
-                    wanted[int(found[0])] = found[1]
+        wanted = {int(key): channel for key, channel in self._named(channels)}
         if 2 * (len(wanted) + self._used) > rows.room:
             return "expected at most as many subscriptions as the row buffer holds, was more"
         live = self._cells[(self._cells["conn"] == conn) & (self._cells["state"] == state.LIVE)]["key"].tolist()
@@ -118,7 +113,31 @@ class CoinbaseDecoder(SplicedDecoder):
                 self._join(conn, np.uint64(key), channel, seq, recv_ns, rows)
         return None
 
+    def _named(self, channels: Any) -> Iterator[tuple[np.uint64, Channel]]:
+        """Key and channel of each stream of ours in a message's list of channels."""
+        for entry in channels if isinstance(channels, list) else ():
+            name = entry.get("name") if isinstance(entry, dict) else None
+            products = entry.get("product_ids") if isinstance(entry, dict) else None
+            for product in products if isinstance(products, list) else ():
+                found = channel_of(self.venue, str(name), product) if isinstance(product, str) else None
+                if found is not None:
+                    yield found
+
     # the splice
+
+    def fetched(
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """A snapshot; or an ERROR row for each channel of a request that was never sent, for want of a key."""
+        message = unsent(request, status)
+        if message is None:
+            yield from super().fetched(conn, request, status, body, seq, recv_ns, rows)
+            return
+        for _, channel in self._named(message.get("channels")):
+            if channel in self.tables.channels:
+                if not rows.room:
+                    yield
+                self._control(rows, seq, recv_ns, conn, Control.ERROR, channel=self.tables.channel(channel))
 
     def _asked(self, request: str) -> Channel | None:
         match = _REQUEST.search(request)

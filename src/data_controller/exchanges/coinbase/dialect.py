@@ -56,10 +56,13 @@ class CoinbaseDialect:
         return None
 
     def subscribe(self, settings: Any, channels: Sequence[Channel], request: int) -> bytes:
-        """Asks for channels, and for heartbeats of their products; a signature is left to `keys.signed`."""
+        """Asks for channels, and for heartbeats of their products; a signature is left to `keys.signed`.
+
+        What is public is asked for unsigned: a key that is refused costs its own channels alone.
+        """
         own: CoinbaseSettings = settings
         message = {"type": "subscribe", "channels": self._named(own, channels, heartbeat=True)}
-        if own.needs_key:
+        if any(_is_guarded(own, channel) for channel in channels):
             message |= {"signature": SIGNATURE, "key": KEY, "passphrase": PASSPHRASE, "timestamp": TIMESTAMP}
         return msgspec.json.encode(message)
 
@@ -94,3 +97,8 @@ class CoinbaseDialect:
         if heartbeat:
             products["heartbeat"] = list(dict.fromkeys(channel.symbol for channel in channels))
         return [{"name": name, "product_ids": own} for name, own in products.items()]
+
+
+def _is_guarded(settings: CoinbaseSettings, channel: Channel) -> bool:
+    """Whether Coinbase gives `channel` to known users alone."""
+    return channel.stream == "book" and (channel.precision == "R0" or settings.book_channel == "level2")

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,7 @@ KEY, PASSPHRASE, TIMESTAMP, SIGNATURE = "@coinbase-key@", "@coinbase-passphrase@
 
 _VERIFY, _ORDERS = "/users/self/verify", "/orders"
 _IMPOSSIBLE = b"{}"
+_S = 1_000_000_000
 
 
 class Key(NamedTuple):
@@ -72,9 +73,57 @@ def permissions_request(rest_url: str, key: Key, timestamp_s: int) -> KeyRequest
 
 
 def refuse_if_it_can_trade(status: int, body: bytes) -> None:
-    """ConfigError unless the answer to `permissions_request` says that the key is forbidden to order."""
-    if status == 403:
+    """ConfigError unless the answer to `permissions_request` says that the key is forbidden to order.
+
+    A page of whoever stands before the Exchange says nothing of the key, nor does a complaint about the address we ask
+    from or about our clock, which the Exchange answers with 400 or 401.
+    """
+    said = _message_of(body)
+    if status == 403 and said and "whitelist" not in said and "ip " not in said:
         return
-    if status in (200, 400, 422):
+    if status in (200, 400, 422) and "timestamp" not in said:
         raise refused("coinbase", "this one may place orders")
-    raise unknown("coinbase", f"status {status}")
+    clock = ": the clock of this machine is wrong" if "timestamp" in said else ""
+    raise unknown("coinbase", f"status {status}{clock}")
+
+
+def _message_of(body: bytes) -> str:
+    """The Exchange's own words in an answer, in lower case; empty where there are none."""
+    try:
+        answer = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    said = answer.get("message") if isinstance(answer, dict) else None
+    return said.lower() if isinstance(said, str) else ""
+
+
+class CoinbaseCredentials:
+    """Credentials (see streaming.keys) of Coinbase Exchange: each subscription is signed, and there are no tokens."""
+
+    files = ("api_key_file", "api_secret_file", "api_passphrase_file")
+    places = tuple(msgspec.json.encode(place) for place in (KEY, PASSPHRASE, TIMESTAMP, SIGNATURE))
+    token_life_s = 0.0
+
+    def permissions_request(self, settings: Any, key: tuple[str, ...], now_ns: int) -> KeyRequest:
+        """Asks whether the key can trade."""
+        return permissions_request(settings.rest_url, Key(*key), now_ns // _S)
+
+    def refuse_if_it_can_trade(self, status: int, body: bytes) -> None:
+        """As the function of this name."""
+        refuse_if_it_can_trade(status, body)
+
+    def token_request(self, settings: Any, key: tuple[str, ...], now_ns: int) -> KeyRequest:
+        """Never asked for."""
+        raise unknown("coinbase", "asked for a token, which it has none of")
+
+    def token_of(self, status: int, body: bytes) -> str:
+        """Never asked for."""
+        raise unknown("coinbase", "asked for a token, which it has none of")
+
+    def gist(self, message: bytes) -> bytes:
+        """`message` itself, which has no number."""
+        return message
+
+    def filled(self, message: bytes, key: tuple[str, ...], token: str, now_ns: int) -> bytes:
+        """`message` with key, passphrase, time and signature."""
+        return signed(message, Key(*key), now_ns // _S)

@@ -29,9 +29,9 @@ class CoinbaseSettings(StreamingSettings):
     orders: bool = hot(False)  # the full channel: single orders, with a key
     trades: bool = hot(True)
     tickers: bool = hot(True)
-    api_key_file: Path | None = restart(None)  # holds the key, one line
-    api_secret_file: Path | None = restart(None)  # holds its private part, one line
-    api_passphrase_file: Path | None = restart(None)  # holds its passphrase, one line
+    api_key_file: Path | None = restart(None)  # one line, mode 600; a key that can trade is refused
+    api_secret_file: Path | None = restart(None)  # one line, mode 600: the key's private part
+    api_passphrase_file: Path | None = restart(None)  # one line, mode 600: the key's passphrase
 
     @field_validator("instruments")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from data_controller.exchanges.kraken import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN, StreamDecoder
+from data_controller.exchanges.streaming.keys import unsent
 from data_controller.market.layout import BrokenBy, ChecksumRule
 from data_controller.market.rows import Control, Promise
 from data_controller.market.tables import Channel, Tables
@@ -64,6 +66,19 @@ class KrakenDecoder(StreamDecoder):
     def _forget(self, conn: int) -> None:
         self._paused.discard(conn)
         super()._forget(conn)
+
+    def fetched(
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+    ) -> Iterator[None]:
+        """An ERROR row where a request was never sent, for want of a key that can only read."""
+        message = unsent(request, status)
+        if message is None:
+            return
+        if not rows.room:
+            yield
+        number = message.get("req_id")
+        size = number if type(number) is int and 0 <= number < 1 << 62 else 0
+        self._control(rows, seq, recv_ns, conn, Control.ERROR, size=size)
 
     def _message(self, message: Any, conn: int, seq: int, recv_ns: int, rows: Rows) -> str | None:
         if not isinstance(message, dict):

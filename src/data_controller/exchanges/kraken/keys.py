@@ -6,6 +6,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
+from typing import Any
 
 import msgspec
 
@@ -15,7 +17,11 @@ from data_controller.exchanges.streaming.keys import KeyRequest, refused, unknow
 TOKEN = "@kraken-token@"
 """Stands for the token in what the dialect asks; `with_token` puts it there."""
 
+_MS = 1_000_000
 _INFO, _TOKEN = "/0/private/GetApiKeyInfo", "/0/private/GetWebSocketsToken"
+_REQUEST = re.compile(rb',?"req_id":[0-9]+')
+_TOKEN_LIFE_S = 14 * 60.0
+"""A minute less than the venue's fifteen."""
 _HARMLESS = ("query", "export", "view", "read")
 
 
@@ -83,3 +89,35 @@ def token_of(status: int, body: bytes) -> str:
 def with_token(message: bytes, token: str) -> bytes:
     """`message` with the token where the dialect left room for it."""
     return message.replace(msgspec.json.encode(TOKEN), msgspec.json.encode(token))
+
+
+class KrakenCredentials:
+    """Credentials (see streaming.keys) of Kraken Spot: the key fetches a token, and the token alone is sent."""
+
+    files = ("api_key_file", "api_secret_file")
+    places = (msgspec.json.encode(TOKEN),)
+    token_life_s = _TOKEN_LIFE_S
+
+    def permissions_request(self, settings: Any, key: tuple[str, ...], now_ns: int) -> KeyRequest:
+        """Asks what the key may do."""
+        return permissions_request(settings.rest_url, key[0], key[1], now_ns // _MS)
+
+    def refuse_if_it_can_trade(self, status: int, body: bytes) -> None:
+        """As the function of this name."""
+        refuse_if_it_can_trade(status, body)
+
+    def token_request(self, settings: Any, key: tuple[str, ...], now_ns: int) -> KeyRequest:
+        """Asks for a token."""
+        return token_request(settings.rest_url, key[0], key[1], now_ns // _MS)
+
+    def token_of(self, status: int, body: bytes) -> str:
+        """As the function of this name."""
+        return token_of(status, body)
+
+    def gist(self, message: bytes) -> bytes:
+        """`message` without its number."""
+        return _REQUEST.sub(b"", message)
+
+    def filled(self, message: bytes, key: tuple[str, ...], token: str, now_ns: int) -> bytes:
+        """`message` with the token."""
+        return with_token(message, token)

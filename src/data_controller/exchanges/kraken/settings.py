@@ -35,8 +35,8 @@ class KrakenSettings(StreamingSettings):
     tickers: bool = hot(True)  # on every trade
     quotes: bool = hot(False)  # best prices on every change, in place of tickers
     candles_min: tuple[int, ...] = hot(())  # widths, minutes: 1, 5, 15, 30, 60, 240, 1440, 10080, 21600
-    api_key_file: Path | None = restart(None)  # holds the key, one line
-    api_secret_file: Path | None = restart(None)  # holds its private part, one line
+    api_key_file: Path | None = restart(None)  # one line, mode 600; a key that can trade is refused
+    api_secret_file: Path | None = restart(None)  # one line, mode 600: the key's private part
 
     @field_validator("instruments")
     @classmethod

@@ -150,7 +150,10 @@ class KrakenVenue(Venue):
         return {"error": ["EAPI:Rate limit exceeded"]}
 
     def answer(self, request: Request) -> Answer:
-        """Time, SystemStatus, Assets, AssetPairs, and a token for level3 to whoever sends an API-Key."""
+        """Time, SystemStatus, Assets, AssetPairs; what an API-Key may do, and a token for level3 to whoever sends one.
+
+        A key whose name begins with `trade` may trade.
+        """
         path = request.path
         result: Any
         if path == "/0/public/Time":
@@ -163,10 +166,13 @@ class KrakenVenue(Venue):
             names = sorted({part for symbol in self.symbols for part in symbol.split("/")})
             fields = {"aclass": "currency", "decimals": 10, "display_decimals": 5, "status": "enabled"}
             result = {name: fields | {"altname": name} for name in names}
-        elif path == "/0/private/GetWebSocketsToken":
-            if request.method != "POST" or not request.headers.get("api-key"):
+        elif path in ("/0/private/GetWebSocketsToken", "/0/private/GetApiKeyInfo"):
+            key = request.headers.get("api-key", "")
+            if request.method != "POST" or not key:
                 return Answer(200, {}, compact({"error": ["EAPI:Invalid key"]}))
-            result = {"token": TOKEN, "expires": 900}
+            rights = ["query-funds", *(["modify-trades"] if key.startswith("trade") else [])]
+            asks_token = path.endswith("Token")
+            result = {"token": TOKEN, "expires": 900} if asks_token else {"api_key_name": "k", "permissions": rights}
         else:
             return Answer(404, {}, compact({"error": ["EGeneral:Unknown method"]}))
         return Answer(200, {"Content-Type": "application/json"}, compact({"error": [], "result": result}))
