@@ -47,7 +47,9 @@ def demo_config(state_dir: Path, port: int, instruments: int, venue_ports: Mappi
     for venue, other in (venue_ports or {}).items():
         path = _PATHS[venue]
         exchanges[venue] = {"url": f"ws://127.0.0.1:{other}{path}", "instruments": names}
-        if venue.startswith("binance"):
+        if venue == "binance":
+            # Where others quote dollars Binance quotes its stablecoin.
+            exchanges[venue]["instruments"] = [f"{name}T" for name in names]
             exchanges[venue]["rest_url"] = f"http://127.0.0.1:{other}/api/v3"
     return parse(
         {

@@ -11,7 +11,8 @@ from data_controller.exchanges.binance import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN
-from data_controller.exchanges.streaming.splice import Snapshot, SplicedDecoder, read_levels
+from data_controller.exchanges.streaming.snapshots import Snapshot, read_levels
+from data_controller.exchanges.streaming.splice import SplicedDecoder
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.rows import Control, Kind, Promise
 from data_controller.market.tables import Channel, Stream

@@ -9,7 +9,7 @@ from data_controller.exchanges.okx import _scanner as scanner
 from data_controller.exchanges.okx.decoder import OkxDecoder
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
-from data_controller.exchanges.streaming.splice import Snapshot
+from data_controller.exchanges.streaming.snapshots import Snapshot
 from data_controller.market.tables import Channel
 
 _NAME = re.compile(r"[A-Za-z0-9_]{2,60}")

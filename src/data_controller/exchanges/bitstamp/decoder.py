@@ -11,8 +11,9 @@ import numpy as np
 from data_controller.exchanges.bitstamp import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
-from data_controller.exchanges.streaming.decoder import AGAIN, MAX_TOKENS
-from data_controller.exchanges.streaming.splice import Held, Snapshot, SplicedDecoder
+from data_controller.exchanges.streaming.decoder import AGAIN
+from data_controller.exchanges.streaming.snapshots import MAX_TOKENS, Snapshot
+from data_controller.exchanges.streaming.splice import Held, SplicedDecoder
 from data_controller.exchanges.streaming.tape import TOKEN, name
 from data_controller.market.rows import EVENT, Control, Kind, Promise
 from data_controller.market.tables import Channel

@@ -11,9 +11,10 @@ import numpy as np
 from data_controller.exchanges.coinbase import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
-from data_controller.exchanges.streaming.decoder import AGAIN, MAX_TOKENS
+from data_controller.exchanges.streaming.decoder import AGAIN
 from data_controller.exchanges.streaming.keys import unsent
-from data_controller.exchanges.streaming.splice import Snapshot, SplicedDecoder
+from data_controller.exchanges.streaming.snapshots import MAX_TOKENS, Snapshot
+from data_controller.exchanges.streaming.splice import SplicedDecoder
 from data_controller.exchanges.streaming.tape import TOKEN
 from data_controller.market.rows import EVENT, Control, Promise
 from data_controller.market.tables import Channel, Stream

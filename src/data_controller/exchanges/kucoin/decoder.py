@@ -12,7 +12,8 @@ from data_controller.exchanges.kucoin import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN
-from data_controller.exchanges.streaming.splice import Held, Snapshot, SplicedDecoder, read_levels
+from data_controller.exchanges.streaming.snapshots import Snapshot, read_levels
+from data_controller.exchanges.streaming.splice import Held, SplicedDecoder
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.rows import Control, Flag, Promise, copy_rows
 from data_controller.market.tables import Channel

@@ -13,7 +13,8 @@ from data_controller.exchanges.okx import _scanner as scanner
 from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.exchanges.streaming import scanning, state
 from data_controller.exchanges.streaming.decoder import AGAIN, MAX_CHANNELS
-from data_controller.exchanges.streaming.splice import Held, Snapshot, SplicedDecoder, read_levels
+from data_controller.exchanges.streaming.snapshots import Snapshot, read_levels
+from data_controller.exchanges.streaming.splice import Held, SplicedDecoder
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.layout import ChecksumRule
 from data_controller.market.rows import Control, Kind, Promise

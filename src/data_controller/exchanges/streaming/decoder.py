@@ -15,6 +15,7 @@ from data_controller.exchanges.protocols import RecordBatch, Rows
 from data_controller.exchanges.rings import Rings
 from data_controller.exchanges.streaming import scanning, state
 from data_controller.exchanges.streaming.rows import put_plain
+from data_controller.exchanges.streaming.snapshots import MAX_TOKENS
 from data_controller.exchanges.streaming.tape import TOKEN
 from data_controller.kernels import machine_code
 from data_controller.market.layout import BrokenBy, ChecksumRule
@@ -27,8 +28,7 @@ MAX_SIDE_ROWS = 1 << 16
 """Rows a side table holds until it is drained; later ones are dropped and counted."""
 MAX_CONNECTIONS = 1 << 12
 FIRST_TOKENS = 1 << 12
-MAX_TOKENS = 1 << 21
-"""Tokens of a frame's tape: at first, and at most. A Coinbase snapshot of 45,000 levels has 180,000."""
+"""Tokens of a frame's tape at first; MAX_TOKENS at most."""
 
 AGAIN = "again"
 """What `_message` returns where the frame can be read now: its stream has become known."""
