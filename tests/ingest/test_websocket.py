@@ -243,6 +243,22 @@ def test_a_connection_that_ended_is_not_reopened_unasked() -> None:
     run(main())
 
 
+def test_people_are_told_once_of_a_peer_that_loses_one_socket_after_the_other() -> None:
+    async def hang_up(link: Link) -> None:
+        link.abort()
+
+    async def main() -> None:
+        async with Peer(hang_up) as peer, Rig(connection_burst=900, connections_per_minute=1000) as rig:
+            for lost in range(1, 6):
+                rig.shell.open(Open(0, "test", peer.url))
+                await rig.sink.until(lambda lost=lost: len(rig.sink.of(Kind.CLOSED)) == lost)
+                told = [(a.severity, a.name) for a in rig.alerts]
+                assert told == [("warning", "connection_unstable")] * (lost >= 3)
+            assert "lost 3 times in a row" in rig.alerts[0].text and peer.url in rig.alerts[0].text
+
+    run(main())
+
+
 def test_a_second_open_of_a_slot_that_is_coming_or_open_changes_nothing() -> None:
     async def main() -> None:
         async with Peer() as peer, Rig() as rig:

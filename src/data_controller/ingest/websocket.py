@@ -36,6 +36,8 @@ _S = 1_000_000_000
 _TEXT, _CONTINUATION = WSMsgType.TEXT, WSMsgType.CONTINUATION
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _FRAME = int(Kind.FRAME)
+SHORT_LIVES = 3
+"""Sockets of a slot that were lost in a row before one was stable: then people are told, once until one is."""
 
 
 class Sink(Protocol):
@@ -78,7 +80,8 @@ class _Slot:
     sends_refused: int = 0  # for want of a secret
     unsent_peak_bytes: int = 0
     last_error: str = ""
-    alerted: bool = False
+    alerted: str = ""  # how severe the alert of this outage was
+    short_lives: int = 0  # sockets in a row that were lost before they were stable
 
 
 @dataclass(slots=True)
@@ -128,7 +131,7 @@ class WebSocketShell:
             bucket = TokenBucket(settings.connection_burst, settings.connections_per_minute)
             self._venues[action.venue] = _Venue(bucket)
         loop = asyncio.get_running_loop()
-        slot.alerted = False
+        slot.alerted = ""
         slot.overdue = loop.call_later(self.settings.unreachable_after_s, self._on_overdue, slot)
         slot.task = loop.create_task(self._connect(slot), name=f"connect {action.venue} {action.conn}")
         self._tasks.add(slot.task)
@@ -329,9 +332,9 @@ class WebSocketShell:
         self._alert_outage(slot, "warning", f"still trying after {self.settings.unreachable_after_s:g} s")
 
     def _alert_outage(self, slot: _Slot, severity: str, what: str) -> None:
-        if slot.alerted:
+        if slot.alerted in (severity, "critical"):
             return
-        slot.alerted = True
+        slot.alerted = severity
         text = f"connection {slot.conn} to {slot.url} is not open ({slot.last_error or 'no answer yet'}): {what}"
         self._alert(Alert(severity, "connection_unreachable", text))
 
@@ -362,6 +365,10 @@ class WebSocketShell:
         slot.socket = None
         slot.lasted_s = (now_ns - slot.opened_ns) / _S
         slot.task = None
+        slot.short_lives = 0 if slot.lasted_s >= self.settings.stable_after_s else slot.short_lives + 1
+        if slot.short_lives == SHORT_LIVES and reason != ENGINE_STOPS:
+            text = f"connection {slot.conn} to {slot.url} was lost {SHORT_LIVES} times in a row, at last: {reason}"
+            self._alert(Alert("warning", "connection_unstable", f"{text}: still trying, at growing intervals"))
         self._sink.push(int(Kind.CLOSED), slot.conn, now_ns, reason.encode())
         self._sink.wake()
 

@@ -574,7 +574,11 @@ class Pipeline:
         self._set_mode()
 
     def _reload(self, config: dict[str, Any]) -> None:
-        start = Start(run=0, code="", lock="", platform="", config=config, instruments=[], channels=[], restored={})
+        # Whether a run only records is no part of its config: what its START said of that goes on.
+        restored = {"record_only": self._setup is not None and self._setup.record_only}
+        start = Start(
+            run=0, code="", lock="", platform="", config=config, instruments=[], channels=[], restored=restored
+        )
         self._setup = self.setup = setup = self._configure(start)
         self.trader.set_terms(setup.trading)
         self.trader.set_limits(setup.risk)

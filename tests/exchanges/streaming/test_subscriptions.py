@@ -14,7 +14,7 @@ from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.rows import Control
 from data_controller.market.tables import Channel
 
-from .venue import PING, Rig, S
+from .venue import PING, FakeSettings, Rig, S
 
 SYMBOLS = tuple(f"C{i:02d}" for i in range(30))
 URL = "wss://fake/all"
@@ -304,6 +304,22 @@ def test_without_acknowledgements_a_quiet_channel_is_no_error_but_a_book_without
         rig.last_recv_ns[:] = rig.now_ns
         assert rig.perform(rig.subs.on_pulse(rig.now_ns, rig.last_recv_ns, rig.books)) == []
     assert rig.states() == ["LIVE", "ASKED"]
+
+
+def test_without_acknowledgements_a_channel_that_is_wanted_no_more_is_named_once_for_its_book_to_break() -> None:
+    rig = Rig(Limits(100, 10, acknowledged=False), instruments=SYMBOLS[:2])
+    rig.start()
+    rig.connect()
+    rig.answer()
+    rig.pulse(1)
+    assert rig.live_everywhere()
+    rig.perform(rig.subs.reload(FakeSettings(instruments=SYMBOLS[1:2]), rig.now_ns))
+    rig.now_ns += 20 * S
+    rig.last_recv_ns[:] = rig.now_ns
+    rig.perform(rig.subs.on_pulse(rig.now_ns, rig.last_recv_ns, rig.books))
+    heard_ns = np.full(2, rig.now_ns)
+    assert rig.subs.silent(rig.now_ns, heard_ns) == [0]
+    assert rig.subs.silent(rig.now_ns, heard_ns) == []
 
 
 def test_without_acknowledgements_a_channel_given_up_goes_with_time_and_comes_back_with_data() -> None:

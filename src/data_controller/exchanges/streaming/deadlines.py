@@ -50,6 +50,8 @@ class Deadlines:
             if not ch.request or not ch.deadline_ns or now_ns < ch.deadline_ns:
                 continue
             if ch.state is ChannelState.LEAVING and not limits.acknowledged:
+                if not ch.wanted:
+                    self._moves.left[ch.row] = None
                 self._moves.release(slot, ch, now_ns)
                 continue
             self._moves.counters["lost_answers"] += 1

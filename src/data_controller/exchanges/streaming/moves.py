@@ -37,6 +37,7 @@ class Moves:
         self.settings = settings  # a reload puts others in its place
         self.slots = slots
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.left: dict[int, None] = {}  # channel rows given up on a venue that does not say so, for `silent`
         self._requests = 0  # the number of the last one
         self._to_fetch: dict[int, None] = {}  # channel rows whose snapshot is due some time
         self._fetched: dict[int, None] = {}  # channel rows whose snapshot is on its way

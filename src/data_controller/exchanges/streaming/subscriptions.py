@@ -199,13 +199,16 @@ class StreamSubscriptions:
         return actions + self._deadlines.of_lives(now_ns) + self._deadlines.of_books(now_ns, books)
 
     def silent(self, now_ns: int, heard_ns: NDArray[np.int64]) -> list[int]:
-        """LIVE channels without data for too long; `heard_ns` is by channel row, 0 unknown."""
+        """LIVE channels without data for too long, and those given up of which no answer says that they are over.
+
+        `heard_ns` is by channel row, 0 unknown.
+        """
         if not self._dialect.limits.acknowledged:
             self._note_heard(heard_ns)
+        quiet = self._take_left(heard_ns)
         after_ns = int(self._moves.settings.channel_silent_after_s * _S)
         if not after_ns:
-            return []
-        quiet = []
+            return quiet
         for row in np.flatnonzero((heard_ns != 0) & (now_ns - heard_ns > after_ns)).tolist():
             found = self._slots.find(row)
             # One that was asked for again is given its time from then on, whatever was heard before.
@@ -213,6 +216,12 @@ class StreamSubscriptions:
             if found is not None and live and now_ns - found[1].since_ns > after_ns:
                 quiet.append(row)
         return quiet
+
+    def _take_left(self, heard_ns: NDArray[np.int64]) -> list[int]:
+        """Channels given up since the last call that nobody asked for again: what they said is no market any more."""
+        left = [row for row in self._moves.left if row < len(heard_ns) and self._slots.find(row) is None]
+        self._moves.left.clear()
+        return left
 
     def _note_heard(self, heard_ns: NDArray[np.int64]) -> None:
         for slot in self._slots:
