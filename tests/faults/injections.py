@@ -476,7 +476,11 @@ FAULTS: dict[str, Fault] = {
 }
 
 _WITHOUT = {
-    "kraken": ("drop_check", "restart"),
+    "kraken": (
+        "drop_check",
+        "restart",
+        "maintenance_without_end",  # which the shared Subscriptions wait for ten minutes for
+    ),
     "binance": (
         "drop_check",
         "corrupt",  # a change that still reads well: nothing on Binance could show it

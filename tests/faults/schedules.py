@@ -13,7 +13,7 @@ from .injections import faults_of
 from .style_binance import Binance, BinanceUsdm
 from .style_kraken import Kraken
 from .styles import Bitfinex, Style
-from .world import STEP_NS, S, World
+from .world import S, World
 
 STYLES: dict[str, type[Style]] = {style.name: style for style in (Bitfinex, Binance, BinanceUsdm, Kraken)}
 
@@ -159,5 +159,5 @@ def _until_proved(world: World, seconds: float) -> None:
 
 
 def _pass(world: World, seconds: float) -> None:
-    for _ in range(int(seconds * S) // STEP_NS):
+    for _ in range(int(seconds * S) // world.style.step_ns):
         world.step()

@@ -13,9 +13,10 @@ from data_controller.simulator.binance.venue import BinanceVenue
 from data_controller.simulator.exchange import Exchange, Frame
 from data_controller.simulator.faults import Speaks
 from data_controller.simulator.state import EVENT
+from data_controller.simulator.view import AMOUNT_DECIMALS
 
 from .client import Client
-from .styles import Entry, Link, Style, TrueSides, exact, number, row_of
+from .styles import Entry, Link, Style, TrueSides, price_of, row_of
 
 
 class Binance(Style):
@@ -101,7 +102,11 @@ class Binance(Style):
             book = self.venue.book_at(i, newest)
             assert book is not None, f"expected a book as of {newest}"
             self._books[i][newest] = book
-        bids, asks = ([Entry(number(price), exact(size)) for price, size in side] for side in self.venue.texts(i, book))
+        places = self.venue.places[i]
+        bids, asks = (
+            [Entry(price_of(k, places), (amount, AMOUNT_DECIMALS)) for k, amount in sorted(side.items(), reverse=down)]
+            for side, down in zip(book, (True, False), strict=True)
+        )
         return (bids, asks), False
 
     def event_of(self, frame: Frame) -> str:

@@ -14,9 +14,10 @@ from data_controller.simulator.exchange import Exchange, Frame
 from data_controller.simulator.faults import Speaks
 from data_controller.simulator.kraken.venue import KrakenVenue
 from data_controller.simulator.state import EVENT, SNAPSHOT
+from data_controller.simulator.view import AMOUNT_DECIMALS
 
 from .client import Client
-from .styles import Entry, Link, Style, TrueSides, exact, number, row_of
+from .styles import Entry, Link, Style, TrueSides, price_of, row_of
 
 _CHECKSUM = re.compile(rb'"checksum":(\d+)')
 
@@ -88,8 +89,9 @@ class Kraken(Style):
         book = self._books[i].get(stamp)
         if book is None:
             return None
+        places = self.venue.places[i]
         bids, asks = (
-            [Entry(number(price), exact(size)) for price, size in self.venue.texts(i, side)]
+            [Entry(price_of(k, places), (amount, AMOUNT_DECIMALS)) for k, amount in side.items()]
             for side in self.venue.windows(book, channel.length)
         )
         return (bids, asks), chan_id in link.tainted

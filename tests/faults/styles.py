@@ -15,7 +15,8 @@ import numpy as np
 from data_controller.exchanges.bitfinex.decoder import BitfinexDecoder
 from data_controller.exchanges.bitfinex.subscriptions import BitfinexSubscriptions
 from data_controller.market.tables import Channel
-from data_controller.simulator.exchange import Exchange, Frame
+from data_controller.simulator import view
+from data_controller.simulator.exchange import STEP_NS, Exchange, Frame
 from data_controller.simulator.faults import Speaks
 from data_controller.simulator.session import Session
 from data_controller.simulator.state import CHECK, EVENT, SNAPSHOT, UPDATE
@@ -77,6 +78,8 @@ class Style(ABC):
     checked: ClassVar[int]  # entries a side that a checksum covers; 0: there is none
     sequenced: ClassVar[bool]  # whether a sequence shows that a frame was lost, so that only falsified ones need a sum
     junk: ClassVar[tuple[bytes, ...]] = ()
+    step_ns: ClassVar[int] = STEP_NS  # how often the market is looked at; what follows it by the step misses nothing
+    depth: ClassVar[int] = 60  # orders a side of the market: few, so that a schedule is short
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -171,6 +174,8 @@ class Bitfinex(Style):
     subscriptions = BitfinexSubscriptions
     checked = 25
     sequenced = True
+    step_ns = 20_000_000
+    depth = 220
     junk = (
         b'{"event":1}',
         b'{"event":"subscribed"}',
@@ -279,9 +284,9 @@ def exact(text: str) -> tuple[int, int]:
 
 
 @lru_cache(1 << 16)
-def number(text: str) -> float:
-    """A number's text as a float."""
-    return float(text)
+def price_of(k: int, places: int) -> float:
+    """The price that a further venue writes for grid price `k` with so many decimals."""
+    return float(view.fixed_price(k, places))
 
 
 def row_of(client: Client, conn: int, symbol: str, precision: str | None = None) -> int:

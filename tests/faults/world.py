@@ -23,7 +23,6 @@ from .client import Client
 from .styles import Bitfinex, Link, Style, same, title
 
 S = 1_000_000_000
-STEP_NS = 20_000_000
 PULSE_NS = 100_000_000
 LATENCY_NS = 10_000_000  # one way
 CONNECT_NS = 60_000_000
@@ -36,7 +35,9 @@ class World:
         self, seed: int, settings: Any, style: type[Style] = Bitfinex, frames_per_second: float = 24.0
     ) -> None:
         self.rng = random.Random(seed)
-        self.exchange = Exchange(seed + 1, style.symbols(settings), ticks_per_second=frames_per_second)
+        self.exchange = Exchange(
+            seed + 1, style.symbols(settings), ticks_per_second=frames_per_second, depth=style.depth
+        )
         self.style = style(self.exchange)
         self.now_ns = self.exchange.now_ns
         self.violations: list[str] = []
@@ -73,8 +74,8 @@ class World:
         return len(self._later)
 
     def step(self) -> None:
-        """Let 20 ms pass."""
-        self.now_ns += STEP_NS
+        """Let 20 or 50 ms pass."""
+        self.now_ns += self.style.step_ns
         now_ns = self.now_ns
         for due in [item for item in self._later if item[0] <= now_ns]:
             self._later.remove(due)
