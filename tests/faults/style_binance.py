@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from data_controller.exchanges.binance.decoder import BinanceDecoder, BinanceUsdmDecoder
@@ -11,7 +11,6 @@ from data_controller.exchanges.binance.subscriptions import BinanceSubscriptions
 from data_controller.simulator import view
 from data_controller.simulator.binance.venue import BinanceVenue
 from data_controller.simulator.exchange import Exchange, Frame
-from data_controller.simulator.faults import Speaks
 from data_controller.simulator.state import EVENT
 from data_controller.simulator.view import AMOUNT_DECIMALS
 
@@ -25,7 +24,7 @@ class Binance(Style):
     name = "binance"
     flavour = "spot"
     decoder = BinanceDecoder
-    subscriptions = BinanceSubscriptions
+    subscriptions: ClassVar[Any] = BinanceSubscriptions
     checked = 0
     sequenced = True
     junk = (
@@ -52,7 +51,7 @@ class Binance(Style):
     def symbols(settings: Any) -> list[str]:
         return ["t" + symbol.removesuffix("T") for symbol in settings.instruments]
 
-    def session(self, url: str) -> Speaks:
+    def session(self, url: str) -> Any:
         session = self.venue.open(urlsplit(url).path)
         assert session is not None, f"expected a path of the venue, was {url}"
         return session

@@ -11,7 +11,6 @@ from data_controller.exchanges.kraken.decoder import KrakenDecoder
 from data_controller.exchanges.kraken.subscriptions import KrakenSubscriptions
 from data_controller.simulator import view
 from data_controller.simulator.exchange import Exchange, Frame
-from data_controller.simulator.faults import Speaks
 from data_controller.simulator.kraken.venue import KrakenVenue
 from data_controller.simulator.state import EVENT, SNAPSHOT
 from data_controller.simulator.view import AMOUNT_DECIMALS
@@ -59,7 +58,7 @@ class Kraken(Style):
     def symbols(settings: Any) -> list[str]:
         return ["t" + symbol.replace("/", "") for symbol in settings.instruments]
 
-    def session(self, url: str) -> Speaks:
+    def session(self, url: str) -> Any:
         session = self.venue.open(urlsplit(url).path)
         assert session is not None, f"expected a path of the venue, was {url}"
         return session

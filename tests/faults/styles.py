@@ -17,7 +17,6 @@ from data_controller.exchanges.bitfinex.subscriptions import BitfinexSubscriptio
 from data_controller.market.tables import Channel
 from data_controller.simulator import view
 from data_controller.simulator.exchange import STEP_NS, Exchange, Frame
-from data_controller.simulator.faults import Speaks
 from data_controller.simulator.session import Session
 from data_controller.simulator.state import CHECK, EVENT, SNAPSHOT, UPDATE
 from data_controller.simulator.truth import ClientBook, parse
@@ -90,7 +89,7 @@ class Style(ABC):
         return list(settings.instruments)
 
     @abstractmethod
-    def session(self, url: str) -> Speaks:
+    def session(self, url: str) -> Any:
         """A new connection to the exchange."""
 
     def fetch(self, url: str) -> tuple[int, bytes]:
@@ -189,7 +188,7 @@ class Bitfinex(Style):
         b"[1,[NaN,1,1],7,1700000000000]",
     )
 
-    def session(self, url: str) -> Speaks:
+    def session(self, url: str) -> Any:
         return Session(self.exchange)
 
     def sent(self, link: Link, frame: Frame) -> None:
