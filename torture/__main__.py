@@ -46,7 +46,7 @@ def load(path: Path, name: str, rounds: int) -> dict[str, Any]:
         "commits": {},  # rounds by the commit they ran on
         "machine": {},
         "counts": {},
-        "spread": {},  # of each sample: how many, median, 99th percentile, worst
+        "spread": {},  # of each sample: how many, mean, median, 99th percentile, worst
         "failures": [],
         "samples": {},  # sample -> value -> times
     }
@@ -65,11 +65,12 @@ def save(path: Path, record: dict[str, Any]) -> None:
 
 
 def spread(times_of: dict[str, int]) -> dict[str, float]:
-    """Count, median, 99th percentile and worst of values that are given with how often each was seen."""
+    """Count, mean, median, 99th percentile and worst of values that are given with how often each was seen."""
     values = sorted(float(value) for value, times in times_of.items() for _ in range(times))
     last = len(values) - 1
     ranks = {"median": last // 2, "p99": -(-last * 99 // 100), "worst": last}
-    return {"count": len(values), **{key: values[rank] for key, rank in ranks.items()}}
+    mean = round(sum(values) / len(values), 3)
+    return {"count": len(values), "mean": mean, **{key: values[rank] for key, rank in ranks.items()}}
 
 
 def rounds(name: str, seeds: range) -> Iterator[Result]:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 
 from data_controller.simulator.exchange import Frame
-from data_controller.simulator.session import MAINTENANCE, RESTART, RESUMED
-from data_controller.simulator.state import CHECK, EVENT, SNAPSHOT, UPDATE
+from data_controller.simulator.session import RESTART
+from data_controller.simulator.state import EVENT, SNAPSHOT, UPDATE
 
-from .world import Link, S, World, event_of
+from .styles import Link
+from .world import S, World
 
 Fault = Callable[[World, random.Random], float]
 """Does its harm; returns the seconds after which the world is as it was, but for what the client lost."""
@@ -19,7 +20,7 @@ NOTICED_S = 42.0
 """After so long without a heartbeat a channel counts as dead (`channel_silent_after_s`, and an answer's way)."""
 
 _DIGIT = re.compile(rb"[0-9]")
-_JUNK = (
+_JUNK = (  # the styles add what only their protocol knows
     b"",
     b"{",
     b"[",
@@ -28,17 +29,7 @@ _JUNK = (
     b"[1]",
     b"hello",
     b"\x00\xff\xfe" * 40,
-    b'{"event":1}',
-    b'{"event":"subscribed"}',
-    b'{"event":"subscribed","channel":"book","chanId":"x","symbol":"tBTCUSD"}',
-    b'{"event":"info","code":"x"}',
-    b'{"event":"error","code":10000,"msg":"what"}',
-    b'{"event":"error","code":10305,"msg":"limit"}',
-    b'{"event":"pong","ts":1}',
-    b"[9999999,[1,1,1],1,1700000000000]",
-    b'[9999999,"hb"]',
     b"[" * 4000,
-    b"[1,[NaN,1,1],7,1700000000000]",
     b"9" * 100_000,
 )
 
@@ -81,27 +72,25 @@ def _hold(link: Link, wanted: Callable[[Frame], bool], after: int, keep: bool) -
     _next(link, wanted, act)
 
 
-def _numbered(frame: Frame) -> bool:
-    return frame.seq > 0
+def _data(frame: Frame) -> bool:
+    return frame.kind != EVENT
 
 
-def _event(name: str) -> Callable[[Frame], bool]:
-    return lambda frame: event_of(frame) == name
+def _event(link: Link, name: str) -> Callable[[Frame], bool]:
+    return lambda frame: link.style.event_of(frame) == name
 
 
-def _kind(*kinds: int) -> Callable[[Frame], bool]:
-    return lambda frame: frame.kind in kinds
+def _book(link: Link, *kinds: int) -> Callable[[Frame], bool]:
+    return lambda frame: frame.kind in kinds and link.style.is_book(link, frame)
+
+
+def _check(link: Link) -> Callable[[Frame], bool]:
+    return lambda frame: link.style.is_check(link, frame)
 
 
 def _break_one_book(link: Link, rng: random.Random) -> None:
-    """Falsify the next checksum, so that the client resyncs a book."""
-
-    def act(frame: Frame) -> list[Frame]:
-        chan, tail = frame.data.split(b',"cs",', 1)
-        value, rest = tail.split(b",", 1)
-        return [frame._replace(data=chan + b',"cs",%d,' % (int(value) ^ rng.randrange(1, 1 << 20)) + rest)]
-
-    _next(link, _kind(CHECK), act)
+    """Falsify the next checksum, or lose a change where there is none, so that the client resyncs a book."""
+    _next(link, _check(link), lambda frame: link.style.breaks(frame, rng.randrange(1, 1 << 20)))
 
 
 def _on_link(harm: Callable[[World, Link, random.Random], float]) -> Fault:
@@ -114,37 +103,37 @@ def _on_link(harm: Callable[[World, Link, random.Random], float]) -> Fault:
 
 @_on_link
 def drop(world: World, link: Link, rng: random.Random) -> float:
-    _next(link, _numbered, lambda frame: [])
+    _next(link, _data, lambda frame: [])
     return 0.0
 
 
 @_on_link
 def drop_many(world: World, link: Link, rng: random.Random) -> float:
-    _next(link, _numbered, lambda frame: [], count=rng.randint(2, 40))
+    _next(link, _data, lambda frame: [], count=rng.randint(2, 40))
     return 0.0
 
 
 @_on_link
 def drop_check(world: World, link: Link, rng: random.Random) -> float:
-    _next(link, _kind(CHECK), lambda frame: [])
+    _next(link, _check(link), lambda frame: [])
     return 0.0
 
 
 @_on_link
 def duplicate(world: World, link: Link, rng: random.Random) -> float:
-    _next(link, _numbered, lambda frame: [frame, frame])
+    _next(link, _data, lambda frame: [frame, frame])
     return 0.0
 
 
 @_on_link
 def duplicate_late(world: World, link: Link, rng: random.Random) -> float:
-    _hold(link, _numbered, rng.randint(1, 30), keep=True)
+    _hold(link, _data, rng.randint(1, 30), keep=True)
     return 0.0
 
 
 @_on_link
 def reorder(world: World, link: Link, rng: random.Random) -> float:
-    _hold(link, _numbered, rng.randint(1, 5), keep=False)
+    _hold(link, _data, rng.randint(1, 5), keep=False)
     return 0.0
 
 
@@ -153,12 +142,12 @@ def corrupt(world: World, link: Link, rng: random.Random) -> float:
     """One byte of one frame is another one."""
 
     def act(frame: Frame) -> list[Frame]:
-        link.tainted.update(link.session.channels)
+        _taint(link)
         data = bytearray(frame.data)
         data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
         return [frame._replace(data=bytes(data))]
 
-    _next(link, _numbered, act)
+    _next(link, _data, act)
     return 0.0
 
 
@@ -168,13 +157,12 @@ def corrupt_digit(world: World, link: Link, rng: random.Random) -> float:
 
     def act(frame: Frame) -> list[Frame]:
         link.tainted.add(frame.chan_id)
-        start, stop = frame.data.index(b",["), frame.data.index(b"]")
-        at = rng.choice([m.start() for m in _DIGIT.finditer(frame.data, start, stop)])
+        at = rng.choice([m.start() for m in _DIGIT.finditer(frame.data, *link.style.entry(frame))])
         data = bytearray(frame.data)
         data[at] = 48 + (data[at] - 48 + rng.randint(1, 9)) % 10
         return [frame._replace(data=bytes(data))]
 
-    _next(link, _kind(UPDATE), act)
+    _next(link, _book(link, UPDATE), act)
     return 0.0
 
 
@@ -201,7 +189,7 @@ def disconnect_in_snapshot(world: World, link: Link, rng: random.Random) -> floa
             again.stalled_until_ns = world.now_ns + 600 * S
             return []
 
-        _next(again, _kind(SNAPSHOT), act)
+        _next(again, _book(again, SNAPSHOT), act)
 
     world.on_link.append(next_one)
     return 0.0
@@ -218,21 +206,21 @@ def refused_connections(world: World, link: Link, rng: random.Random) -> float:
 @_on_link
 def lost_snapshot(world: World, link: Link, rng: random.Random) -> float:
     _break_one_book(link, rng)
-    _next(link, _kind(SNAPSHOT), lambda frame: [])
+    _next(link, _book(link, SNAPSHOT), lambda frame: [])
     return 0.0
 
 
 @_on_link
 def lost_subscribed(world: World, link: Link, rng: random.Random) -> float:
     _break_one_book(link, rng)
-    _next(link, _event("subscribed"), lambda frame: [])
+    _next(link, _event(link, "subscribed"), lambda frame: [])
     return 0.0
 
 
 @_on_link
 def lost_unsubscribed(world: World, link: Link, rng: random.Random) -> float:
     _break_one_book(link, rng)
-    _next(link, _event("unsubscribed"), lambda frame: [])
+    _next(link, _event(link, "unsubscribed"), lambda frame: [])
     return 0.0
 
 
@@ -240,28 +228,28 @@ def lost_unsubscribed(world: World, link: Link, rng: random.Random) -> float:
 def late_subscribed(world: World, link: Link, rng: random.Random) -> float:
     """The acknowledgement comes behind the snapshot, or a heartbeat or update before it."""
     _break_one_book(link, rng)
-    _hold(link, _event("subscribed"), rng.randint(1, 6), keep=False)
+    _hold(link, _event(link, "subscribed"), rng.randint(1, 6), keep=False)
     return 0.0
 
 
 @_on_link
 def double_subscribed(world: World, link: Link, rng: random.Random) -> float:
     _break_one_book(link, rng)
-    _hold(link, _event("subscribed"), rng.randint(1, 60), keep=True)
+    _hold(link, _event(link, "subscribed"), rng.randint(1, 60), keep=True)
     return 0.0
 
 
 @_on_link
 def double_unsubscribed(world: World, link: Link, rng: random.Random) -> float:
     _break_one_book(link, rng)
-    _hold(link, _event("unsubscribed"), rng.randint(1, 60), keep=True)
+    _hold(link, _event(link, "unsubscribed"), rng.randint(1, 60), keep=True)
     return 0.0
 
 
 @_on_link
 def lost_conf(world: World, link: Link, rng: random.Random) -> float:
     link.closing_ns = world.now_ns
-    world.on_link.append(lambda again: _next(again, _event("conf"), lambda frame: []))
+    world.on_link.append(lambda again: _next(again, _event(again, "conf"), lambda frame: []))
     return 0.0
 
 
@@ -271,7 +259,7 @@ def refused_conf(world: World, link: Link, rng: random.Random) -> float:
     refusal = b'{"event":"conf","status":"FAILED","flags":0}'
 
     def next_one(again: Link) -> None:
-        _next(again, _event("conf"), lambda frame: [frame._replace(data=refusal)])
+        _next(again, _event(again, "conf"), lambda frame: [frame._replace(data=refusal)])
 
     world.on_link.append(next_one)
     return 0.0
@@ -297,7 +285,7 @@ def kicked(world: World, link: Link, rng: random.Random) -> float:
     """The exchange ends a subscription unasked."""
     books = link.session.channel_ids(channel="book")
     if books:
-        link.session.handle(b'{"event":"unsubscribe","chanId":%d}' % rng.choice(books))
+        link.style.kick(link, rng.choice(books))
     return 0.0
 
 
@@ -318,22 +306,27 @@ def stall_with_heartbeats(world: World, link: Link, rng: random.Random) -> float
 @_on_link
 def forget(world: World, link: Link, rng: random.Random) -> float:
     """The exchange itself forgets to send what changed in a while."""
-    link.tainted.update(link.session.channels)
+    _taint(link)
     return _mute(world, link, rng, catch_up=False)
 
 
 def _mute(world: World, link: Link, rng: random.Random, catch_up: bool) -> float:
     seconds = rng.uniform(5, 40)
-    conn = link.session.conn
-    world.exchange.mute(conn, None, True)
+    link.session.mute(None, True)
 
     def end() -> None:
         if link in world.links.values():
-            link.tainted.update(() if catch_up else link.session.channels)
-            world.exchange.mute(conn, None, False, catch_up)
+            if not catch_up:
+                _taint(link)
+            link.session.mute(None, False, catch_up)
 
     world.later(seconds, end)
     return seconds
+
+
+def _taint(link: Link) -> None:
+    """What is falsified from here on only a checksum can show, where no sequence can."""
+    link.tainted.update(link.session.channels)
 
 
 @_on_link
@@ -342,7 +335,7 @@ def dead_channel(world: World, link: Link, rng: random.Random) -> float:
     chan_ids = link.session.channel_ids()
     if not chan_ids:
         return 0.0
-    world.exchange.mute(link.session.conn, [rng.choice(chan_ids)], True, heartbeats=False)
+    link.session.mute([rng.choice(chan_ids)], True, heartbeats=False)
     world.later(NOTICED_S, lambda: None)  # until then the client cannot know, and its book may be old
     return NOTICED_S
 
@@ -362,18 +355,16 @@ def maintenance_without_end(world: World, rng: random.Random) -> float:
 
 
 def _maintain(world: World) -> None:
-    world.exchange.maintenance = True
-    world.exchange.halt(True)
     for link in world.links.values():
-        link.session.info(MAINTENANCE)
+        link.style.maintain(link, on=True, said=True)
+    world.exchange.halt(True)
 
 
 def _resume(world: World, said: bool) -> None:
     world.exchange.maintenance = False
     world.exchange.halt(False)
     for link in world.links.values():
-        if said:
-            link.session.info(RESUMED)
+        link.style.maintain(link, on=False, said=said)
 
 
 @_on_link
@@ -387,7 +378,66 @@ def restart(world: World, link: Link, rng: random.Random) -> float:
 def junk(world: World, link: Link, rng: random.Random) -> float:
     """A frame that is none, between two that are."""
     for _ in range(rng.randint(1, 3)):
-        link.wire.append((world.now_ns, Frame(rng.choice(_JUNK), EVENT, 0, 0, world.now_ns)))
+        link.wire.append((world.now_ns, Frame(rng.choice(_JUNK + link.style.junk), EVENT, 0, 0, world.now_ns)))
+    return 0.0
+
+
+# What only a venue with fetched snapshots knows
+
+
+def _rest(kind: str) -> Fault:
+    """The next answers to what is fetched are spoiled: refused, failed, old or cut."""
+
+    @_on_link
+    def fault(world: World, link: Link, rng: random.Random) -> float:
+        _break_one_book(link, rng)
+        world.style.spoil(kind, rng.randint(1, 4))
+        return 0.0
+
+    return fault
+
+
+@_on_link
+def lost_fetch(world: World, link: Link, rng: random.Random) -> float:
+    _break_one_book(link, rng)
+    world.lose_answers += rng.randint(1, 2)
+    return 0.0
+
+
+@_on_link
+def late_fetch(world: World, link: Link, rng: random.Random) -> float:
+    """Answers take so long that they are asked for again before they come."""
+    _break_one_book(link, rng)
+    was = world.answers_take_s
+    world.answers_take_s = 3.0, 15.0
+    world.later(8.0, lambda: setattr(world, "answers_take_s", was))
+    return 8.0
+
+
+@_on_link
+def disconnect_while_fetching(world: World, link: Link, rng: random.Random) -> float:
+    """The connection ends while a snapshot is on its way: it belongs to a stream that is no more."""
+    _break_one_book(link, rng)
+    was = world.answers_take_s
+    world.answers_take_s = 0.5, 2.0
+
+    def end() -> None:
+        world.answers_take_s = was
+        link.closing_ns = world.now_ns
+
+    world.later(rng.uniform(0.2, 2.5), end)
+    return 2.5
+
+
+@_on_link
+def garbled(world: World, link: Link, rng: random.Random) -> float:
+    """One byte of one frame is no character: no JSON any more."""
+
+    def act(frame: Frame) -> list[Frame]:
+        at = rng.randrange(len(frame.data))
+        return [frame._replace(data=frame.data[:at] + b"\x01" + frame.data[at + 1 :])]
+
+    _next(link, _data, act)
     return 0.0
 
 
@@ -424,3 +474,48 @@ FAULTS: dict[str, Fault] = {
     "restart": restart,
     "junk": junk,
 }
+
+_WITHOUT = {
+    "kraken": (
+        "drop_check",
+        "restart",
+        "maintenance_without_end",  # which the shared Subscriptions wait for ten minutes for
+    ),
+    "binance": (
+        "drop_check",
+        "corrupt",  # a change that still reads well: nothing on Binance could show it
+        "corrupt_digit",
+        "corrupt_check",
+        "lost_unsubscribed",
+        "double_unsubscribed",
+        "double_subscribed",
+        "lost_snapshot",
+        "disconnect_in_snapshot",
+        "lost_conf",
+        "refused_conf",
+        "kicked",
+        "maintenance",
+        "maintenance_without_end",
+        "restart",
+    ),
+}
+_FETCHING: dict[str, Fault] = {
+    "rest_429": _rest("rest_429"),
+    "rest_418": _rest("rest_418"),
+    "rest_5xx": _rest("rest_5xx"),
+    "rest_stale": _rest("rest_stale"),
+    "rest_garbage": _rest("rest_garbage"),
+    "lost_fetch": lost_fetch,
+    "late_fetch": late_fetch,
+    "disconnect_while_fetching": disconnect_while_fetching,
+    "broken_chain": corrupt_check,
+}
+
+
+def faults_of(style: str) -> dict[str, Fault]:
+    """The faults that the venue of that name knows."""
+    if style == "bitfinex":
+        return FAULTS
+    family = style.partition("_")[0]
+    left = {name: fault for name, fault in FAULTS.items() if name not in _WITHOUT[family]}
+    return left | {"garbled": garbled} | (_FETCHING if family == "binance" else {})

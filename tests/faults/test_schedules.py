@@ -12,7 +12,8 @@ from data_controller.simulator.exchange import Frame
 
 from .injections import FAULTS
 from .schedules import PATIENCE_S, _until_proved, run
-from .world import Link, S, World
+from .styles import Link
+from .world import S, World
 
 SAMPLE = range(60)
 

@@ -24,7 +24,8 @@ from data_controller.simulator.server import Options, Peer, Server
 from tests.ingest.peer import run
 
 from .client import Client
-from .world import CHECKED, World, exact
+from .styles import Bitfinex, exact
+from .world import World
 
 S = 1_000_000_000
 FOREVER_NS = 1 << 62
@@ -150,7 +151,7 @@ class Live:
             for side, true in zip((+1, -1), log.book(chan_id, seq).sides(), strict=True):
                 own = self.client.books.side(row, side)
                 if checked_only:
-                    own, true = own[:CHECKED], true[:CHECKED]
+                    own, true = own[: Bitfinex.checked], true[: Bitfinex.checked]
                 assert own["price"].tolist() == [float(entry[at]) for entry in true], channel
                 sizes = list(zip(own["size_digits"].tolist(), own["size_scale"].tolist(), strict=True))
                 assert sizes == [exact(entry[2]) for entry in true], channel

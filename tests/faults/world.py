@@ -6,98 +6,39 @@ says PROVED can be compared with what it should hold as of that frame's sequence
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
 from collections.abc import Callable, Generator
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-from data_controller.actions import Action, Alert, Open, Reconnect, Send
-from data_controller.exchanges.bitfinex.settings import BitfinexSettings
+from data_controller.actions import Action, Alert, Fetch, Open, Reconnect, Send
 from data_controller.ingest.backoff import delays
 from data_controller.ingest.limiter import TokenBucket
 from data_controller.ingest.settings import IngestSettings
 from data_controller.market.layout import Proof
 from data_controller.records import Kind
 from data_controller.simulator.exchange import Exchange, Frame
-from data_controller.simulator.session import Session
-from data_controller.simulator.state import EVENT, SNAPSHOT, UPDATE
-from data_controller.simulator.truth import ClientBook, parse
 
 from .client import Client
+from .styles import Bitfinex, Link, Style, same, title
 
 S = 1_000_000_000
-STEP_NS = 20_000_000
 PULSE_NS = 100_000_000
 LATENCY_NS = 10_000_000  # one way
 CONNECT_NS = 60_000_000
-CHECKED = 25  # entries a side that a checksum covers
-
-Mangle = Callable[[Frame], list[Frame] | None]
-"""Takes a frame as sent; the frames that go on instead, or None where it has nothing to do with this one."""
-
-
-class Link:
-    """One connection from the exchange's side, its wire, and the true books as of what the client was given."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.session = Session(exchange)
-        self._ever: dict[int, dict[str, Any]] = {}
-        self.wire: deque[tuple[int, Frame]] = deque()  # (due, frame)
-        self.mangles: list[Mangle] = []
-        self.stalled_until_ns = 0
-        self.closing_ns = 0  # the exchange hangs up at this time; 0 never
-        self.meant: deque[Frame] = deque()  # sent, not yet part of `truth`
-        self.truth: dict[int, ClientBook] = {}
-        self.tainted: set[int] = set()  # channel ids whose data was falsified in a way only a checksum can show
-
-    def send(self, frame: Frame, now_ns: int) -> None:
-        """Put a frame of the exchange on the wire, past the faults that wait for it."""
-        self.meant.append(frame)
-        frames = [frame]
-        for mangle in list(self.mangles):
-            instead = mangle(frame)
-            if instead is not None:
-                frames = instead
-                break
-        self.wire.extend((now_ns + LATENCY_NS, f) for f in frames)
-
-    def advance_truth(self, seq: int) -> set[int]:
-        """Bring the true books to sequence `seq`; the channel ids that changed."""
-        changed: set[int] = set()
-        while self.meant and self.meant[0].seq <= seq:
-            frame = self.meant.popleft()
-            if frame.kind not in (SNAPSHOT, UPDATE) or frame.chan_id not in self._books():
-                continue
-            payload = parse(frame.data)[1]
-            book = self.truth.get(frame.chan_id)
-            if book is None or frame.kind == SNAPSHOT:
-                raw = self._books()[frame.chan_id]["prec"] == "R0"
-                book = self.truth[frame.chan_id] = ClientBook(raw)
-            try:
-                book.apply(payload)
-            except KeyError:
-                # Where the exchange forgot something, what it sends does not fit together, to whomever.
-                assert frame.chan_id in self.tainted, f"the exchange deletes what is not there: {frame.data!r}"
-            changed.add(frame.chan_id)
-        return changed
-
-    def _books(self) -> dict[int, dict[str, Any]]:
-        """Book channels ever open here: closed ones may still have frames on the wire."""
-        for chan_id, fields in self.session.channels.items():
-            if fields["channel"] == "book":
-                self._ever[chan_id] = fields
-        return self._ever
 
 
 class World:
     """Client and exchange; `violations` are the sentences that must not be."""
 
-    def __init__(self, seed: int, settings: BitfinexSettings, frames_per_second: float = 24.0) -> None:
+    def __init__(
+        self, seed: int, settings: Any, style: type[Style] = Bitfinex, frames_per_second: float = 24.0
+    ) -> None:
         self.rng = random.Random(seed)
-        self.exchange = Exchange(seed + 1, list(settings.instruments), ticks_per_second=frames_per_second)
+        self.exchange = Exchange(
+            seed + 1, style.symbols(settings), ticks_per_second=frames_per_second, depth=style.depth
+        )
+        self.style = style(self.exchange)
         self.now_ns = self.exchange.now_ns
         self.violations: list[str] = []
         self.compared = 0
@@ -108,7 +49,12 @@ class World:
         self.on_link: list[Callable[[Link], None]] = []  # one-shot, for the next connection
         self.lose_requests = 0
         self._later: list[tuple[int, Callable[[], None]]] = []
-        self.client = Client(settings, self._perform)
+        self.lose_answers = 0  # of REST
+        self.answers_take_s = (0.02, 0.3)
+        self._urls: dict[int, str] = {}
+        self._asked: list[tuple[int, int, Link, str]] = []  # due, connection, link, address
+        self._answers: list[tuple[int, int, Link, str, int, bytes]] = []
+        self.client = Client(settings, self._perform, style.decoder, style.subscriptions)
         self._records: deque[tuple[Kind, int]] = deque()
         self._requests: deque[tuple[int, int, Link, bytes]] = deque()
         self._opening: dict[int, int] = {}
@@ -128,8 +74,8 @@ class World:
         return len(self._later)
 
     def step(self) -> None:
-        """Let 20 ms pass."""
-        self.now_ns += STEP_NS
+        """Let 20 or 50 ms pass."""
+        self.now_ns += self.style.step_ns
         now_ns = self.now_ns
         for due in [item for item in self._later if item[0] <= now_ns]:
             self._later.remove(due)
@@ -138,6 +84,7 @@ class World:
             if now_ns >= due_ns:
                 self._open(conn)
         self.exchange.advance(now_ns)
+        self.style.moved()
         while self._requests and self._requests[0][0] <= now_ns:
             _, conn, link, payload = self._requests.popleft()
             if self.links.get(conn) is link:
@@ -146,8 +93,12 @@ class World:
         for conn, link in list(self.links.items()):
             self._drain(link)
             self._deliver(conn, link)
-            if link.closing_ns and now_ns >= link.closing_ns:
+            if link.session.hung_up:
+                self.violations.append(f"the venue hung up: {link.session.hung_up}, at {self._at()}")
                 self.hang_up(conn)
+            elif link.closing_ns and now_ns >= link.closing_ns:
+                self.hang_up(conn)
+        self._rest()
         while now_ns - self._pulse_ns >= PULSE_NS:
             self._pulse_ns += PULSE_NS
             self.client.pulse(self.now_ns)
@@ -165,14 +116,31 @@ class World:
 
     def _drain(self, link: Link) -> None:
         for frame in link.session.take():
-            link.send(frame, self.now_ns)
+            link.send(frame, self.now_ns, LATENCY_NS)
+
+    def _rest(self) -> None:
+        """Answer what was fetched, and let the client have answers that are due."""
+        for item in [asked for asked in self._asked if asked[0] <= self.now_ns]:
+            self._asked.remove(item)
+            _, conn, link, url = item
+            status, body = self.style.fetch(url)
+            if self.lose_answers:
+                self.lose_answers -= 1
+                continue
+            due_ns = self.now_ns + int(self.rng.uniform(*self.answers_take_s) * S)
+            self._answers.append((due_ns, conn, link, url, status, body))
+        for answer in [answer for answer in self._answers if answer[0] <= self.now_ns]:
+            self._answers.remove(answer)
+            _, conn, link, url, status, body = answer
+            if self.links.get(conn) is link:  # the shell drops what an earlier socket asked for
+                self._answer(conn, url, status, body)
 
     def _open(self, conn: int) -> None:
         del self._opening[conn]
         if self.now_ns < self.refuse_connections_until_ns:
             self._opening[conn] = self.now_ns + self._wait_ns(conn, 0.0)
             return
-        link = self.links[conn] = Link(self.exchange)
+        link = self.links[conn] = Link(self.style, self.style.session(self._urls[conn]))
         while self.on_link:
             self.on_link.pop(0)(link)
         self._opened_ns[conn] = self.now_ns
@@ -203,13 +171,31 @@ class World:
 
     def _receive(self, conn: int, link: Link, frame: Frame) -> None:
         self.frames += 1
-        changed = link.advance_truth(frame.seq)
+        changed = self.style.given(self.client, conn, link, frame)
         checks_ok = self.client.books.books["checks_ok"].copy()
         touched = self.client.record(Kind.FRAME, conn, self.now_ns, frame.data)
+        if self.client.subscribed:  # by this frame: what it says further comes behind
+            self._subscribed()
+            changed |= self.style.given(self.client, conn, link, frame)
         self._consume()
-        rows = {row for row, at in self.client.serving.items() if at[0] == conn and at[1] in changed} | touched
-        for row in sorted(rows):
-            self._compare(row, int(self.client.books.books["checks_ok"][row]) > int(checks_ok[row]))
+        for row in sorted(changed | touched):
+            known = row < len(checks_ok)
+            self._compare(row, known and int(self.client.books.books["checks_ok"][row]) > int(checks_ok[row]))
+
+    def _answer(self, conn: int, url: str, status: int, body: bytes) -> None:
+        used = int(self.client.decoder.counters["fetched_in_vain"])
+        touched = self.client.fetched(conn, url, status, body, self.now_ns)
+        if int(self.client.decoder.counters["fetched_in_vain"]) == used:
+            for row in touched:
+                self.style.answered(row, body)
+        self._consume()
+        for row in sorted(touched):
+            self._compare(row, False)
+
+    def _subscribed(self) -> None:
+        for row in self.client.subscribed:
+            self.style.subscribed(row)
+        self.client.subscribed.clear()
 
     def _consume(self) -> None:
         """Hand over what the shell recorded besides frames."""
@@ -220,7 +206,8 @@ class World:
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Open(conn=conn):
+                case Open(conn=conn, url=url):
+                    self._urls[conn] = url
                     lasted_s = (self.now_ns - self._opened_ns.get(conn, self.now_ns)) / S
                     self._opening[conn] = self.now_ns + self._wait_ns(conn, lasted_s)
                 case Send(conn=conn, payload=payload):
@@ -231,6 +218,10 @@ class World:
                         self.lose_requests -= 1
                         continue
                     self._requests.append((self.now_ns + LATENCY_NS, conn, link, payload))
+                case Fetch(conn=conn, url=url):
+                    link = self.links.get(conn)
+                    if link is not None:
+                        self._asked.append((self.now_ns + LATENCY_NS, conn, link, url))
                 case Reconnect(conn=conn):
                     link = self.links.pop(conn, None)
                     if link is not None:
@@ -248,65 +239,32 @@ class World:
             self.violations.append(f"{self._name(row)} is usable and {Proof(int(book['proof'])).name}")
         if book["proof"] != Proof.PROVED:
             return
-        conn, chan_id = self.client.serving.get(row, (-1, 0))
+        conn = self.client.serving.get(row, (-1, 0))[0]
         link = self.links.get(conn)
-        if link is None or chan_id not in link.truth:
-            self.violations.append(f"{self._name(row)} is PROVED and nobody serves it")
+        found = None if link is None else self.style.truth(self.client, row, conn, link)
+        if found is None:
+            self.violations.append(f"{self._name(row)} is PROVED and nobody serves it, at {self._at()}")
             return
-        falsified = chan_id in link.tainted
+        sides, falsified = found
         if falsified and not just_checked:
             return
         self.compared += 1
-        raw = link.truth[chan_id].raw
-        for side, true in zip((+1, -1), link.truth[chan_id].sides(), strict=True):
+        for side, true in zip((+1, -1), sides, strict=True):
             own = self.client.books.side(row, side)
             if falsified:
-                own, true = own[:CHECKED], true[:CHECKED]
-            price, count = (1, 0) if raw else (0, 1)
-            digits, scales = own["size_digits"].tolist(), own["size_scale"].tolist()
-            same = (
-                own["price"].tolist() == [float(entry[price]) for entry in true]
-                and list(zip(digits, scales, strict=True)) == [exact(entry[2]) for entry in true]
-                and (falsified or own["ref"].tolist() == [int(entry[count]) for entry in true])
-            )
-            if not same:
+                own, true = own[: self.style.checked], true[: self.style.checked]
+            if not same(own, true, with_refs=not falsified):
                 how = "by a checksum" if falsified else "by all it was sent"
                 self.violations.append(f"{self._name(row)} is PROVED {how} and differs, side {side}, at {self._at()}")
                 return
 
     def compare_with_exchange(self) -> None:
-        """Compare the true books themselves with the exchange's own state, where nothing is on the wire.
-
-        Not those that the exchange itself falsified, nor those it closed without the client having heard of it.
-        """
-        for row, (conn, chan_id) in self.client.serving.items():
-            channel = self.client.tables.channels[row]
-            link = self.links.get(conn)
-            if channel.stream != "book" or link is None or link.wire or link.meant or chan_id not in link.truth:
-                continue
-            if chan_id in link.tainted or chan_id not in link.session.channels:
-                continue
-            want = self.exchange.true_book(channel.symbol, channel.precision, channel.length)
-            if link.truth[chan_id].sides() != (want.bids, want.asks):
-                self.violations.append(f"the log of {self._name(row)} differs from the exchange at {self._at()}")
+        """Compare the true books themselves with the exchange's own state, where nothing is on the wire."""
+        for name in self.style.differences(self.client, self.links):
+            self.violations.append(f"the log of {name} differs from the exchange at {self._at()}")
 
     def _name(self, row: int) -> str:
-        channel = self.client.tables.channels[row]
-        return f"{channel.symbol} {channel.precision}/{channel.length}"
+        return title(self.client.tables.channels[row])
 
     def _at(self) -> str:
         return f"{(self.now_ns - 1_700_000_000 * S) / S:.2f} s"
-
-
-@lru_cache(1 << 16)
-def exact(text: str) -> tuple[int, int]:
-    """Digits and digits after the point of a number's text, sign dropped."""
-    if "e" in text:
-        text = format(Decimal(text), "f")
-    whole, _, rest = text.lstrip("-").partition(".")
-    return int(whole + rest), len(rest)
-
-
-def event_of(frame: Frame) -> str:
-    """The `event` of an unnumbered frame, empty for others."""
-    return str(json.loads(frame.data)["event"]) if frame.kind == EVENT else ""

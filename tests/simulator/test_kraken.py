@@ -158,3 +158,14 @@ def test_numbers_are_json_numbers_with_the_pairs_precision():
     session = v.open("/v2")
     data = session.receive(b'{"method":"subscribe","params":{"channel":"book","symbol":["SHIB/USD"]}}')[-1]
     assert b'"price":0.0000' in data and b'"price":"' not in data and b"e-" not in data
+
+
+def test_a_connection_whose_channels_are_muted_still_sends_heartbeats():
+    v = venue()
+    session = v.open("/v2")
+    session.handle(json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": v.symbols}}))
+    run(v, 2.0)
+    session.frames()
+    session.mute(None, True)
+    run(v, 3.5)
+    assert [frame.kind for frame in session.frames()] == [HEARTBEAT] * 3

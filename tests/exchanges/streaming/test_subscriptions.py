@@ -10,6 +10,7 @@ import pytest
 
 from data_controller.actions import Fetch, Open, Reconnect, Send
 from data_controller.exchanges.streaming.dialect import Limits
+from data_controller.exchanges.streaming.moves import HELD_THERE
 from data_controller.market.layout import BrokenBy, Proof
 from data_controller.market.rows import Control
 from data_controller.market.tables import Channel
@@ -409,6 +410,24 @@ def test_a_snapshot_of_no_use_is_fetched_again_with_back_off() -> None:
     assert rig.row(Control.FETCHED, channel=0, price=0, size=0) == []
     assert rig.pulse(0.9) == []
     assert rig.pulse(0.1) == [Fetch(0, "fake", SNAPSHOT)]
+
+
+def test_a_stream_whose_snapshots_never_fit_begins_anew_as_its_changes_may_not_have_waited() -> None:
+    rig = _rig(1, fetched=True)
+    actions = rig.broken(0, BrokenBy.CROSSED)
+    for _ in range(3):
+        while not actions:
+            actions = rig.pulse(0.5)
+        assert actions == [Fetch(0, "fake", SNAPSHOT)]
+        actions = rig.row(Control.FETCHED, channel=0, price=200, size=0)
+    assert _says(actions) == [("unsubscribe", ["C00"])]
+
+
+def test_a_channel_that_the_venue_serves_already_is_given_up_there_and_asked_for_anew() -> None:
+    rig = _rig(1)
+    assert _says(rig.row(Control.UNSUBSCRIBED, channel=0)) == [("subscribe", ["C00"])]
+    assert _says(rig.row(Control.ERROR, channel=0, price=HELD_THERE)) == [("unsubscribe", ["C00"])]
+    assert rig.subs.counters["refusals"] == 0
 
 
 def test_a_snapshot_that_does_not_come_is_fetched_again() -> None:

@@ -34,6 +34,7 @@ from data_controller.exchanges.streaming.state import (
     C_TRADES_REPEATED,
     CHAINED,
     LIVE,
+    LOST,
     NEW,
     OTHER,
     QUOTES,
@@ -213,7 +214,7 @@ def _read_depth(
     if exch_ns == 0:
         exch_ns = unit_ns(tape, member(tape, body, _EVENT_TIME), _MS)
     stamp(rows, start, r, seq, now, cell.row, exch_ns)
-    if broken or cell.phase == NEW:
+    if broken or cell.phase == NEW or cell.phase == LOST:
         # Where one is missing, this change is the first that waits for the next snapshot.
         cells[at].phase = NEW
         return hold(conns, c, at, start, r, first, last, prev)

@@ -14,6 +14,7 @@ from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN, StreamDecoder
 from data_controller.exchanges.streaming.keys import unsent
+from data_controller.exchanges.streaming.moves import HELD_THERE
 from data_controller.market.layout import BrokenBy, ChecksumRule
 from data_controller.market.rows import Control, Promise
 from data_controller.market.tables import Channel, Tables
@@ -158,7 +159,8 @@ class KrakenDecoder(StreamDecoder):
                 # The greeting alone has no number. Without precisions the longest number seen of a pair tells.
                 self._control(rows, seq, recv_ns, conn, Control.CONFIGURED)
                 return None
-            self._control(rows, seq, recv_ns, conn, Control.ERROR, size=number)
+            code = HELD_THERE if message.get("error") == "Already subscribed" else 0
+            self._control(rows, seq, recv_ns, conn, Control.ERROR, price=code, size=number)
             return None
         result = message.get("result")
         if not isinstance(result, dict):

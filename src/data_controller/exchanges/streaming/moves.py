@@ -14,6 +14,10 @@ from data_controller.market.tables import Channel
 REFUSALS_BEFORE_GIVING_UP = 3
 MAX_FETCHES = 4
 """Snapshots under way at a time: the rest waits here, where it can still be forgotten."""
+FETCHES_IN_VAIN = 3
+"""Snapshots in a row that did not fit, after which the stream begins anew as well: only then do changes wait."""
+HELD_THERE = -(1 << 40)
+"""Code (CONTROL ERROR's price) by which a decoder says that the venue serves the channel already."""
 COUNTERS = (
     "resyncs",
     "resnapshots",
@@ -26,6 +30,7 @@ COUNTERS = (
     "given_up",
 )
 
+_OK = 200
 _S = 1_000_000_000
 
 
@@ -295,12 +300,16 @@ class Moves:
             actions.append(Fetch(slot.conn, self.dialect.venue, url))
         return actions
 
-    def fetched(self, ch: Subscription, of_use: bool, now_ns: int) -> list[Action]:
-        """A snapshot of `ch` came, of use or not; one that nobody waits for can only have been of use."""
+    def fetched(self, ch: Subscription, of_use: bool, status: int, now_ns: int) -> list[Action]:
+        """A snapshot of `ch` came, of use or not, or a refusal; what nobody waits for can only have been of use."""
         if of_use:
-            ch.fetch_due_ns = ch.fetch_deadline_ns = 0
+            ch.fetch_due_ns = ch.fetch_deadline_ns = ch.in_vain = 0
         elif ch.fetch_deadline_ns:
             self.back_off(ch, now_ns)
+            ch.in_vain += status == _OK
+            if ch.in_vain >= FETCHES_IN_VAIN:
+                found = self.slots.find(ch.row)
+                return [] if found is None else self.leave(*found, now_ns) + self.fetch_due(now_ns)
             self._queue_fetch(ch, ch.resyncs.not_before_ns)
         return self.fetch_due(now_ns)
 

@@ -56,6 +56,7 @@ class Subscription:
     resyncs: Backoff = field(default_factory=Backoff)
     fetch_due_ns: int = 0  # LIVE: its snapshot is to be fetched from then on; 0: no
     fetch_deadline_ns: int = 0  # LIVE: it was, and its answer is due; 0: no
+    in_vain: int = 0  # LIVE: snapshots in a row that did not fit
     fresh_ns: int = 0  # LIVE: when a snapshot was last asked for or promised
 
     @property
@@ -72,7 +73,7 @@ class Subscription:
         """Take `state` afresh: nothing in flight, nothing sent twice, no snapshot on its way."""
         self.state, self.since_ns, self.deadline_ns = state, now_ns, deadline_ns
         self.request, self.repeated = 0, False
-        self.fetch_due_ns = self.fetch_deadline_ns = 0
+        self.fetch_due_ns = self.fetch_deadline_ns = self.in_vain = 0
 
 
 @dataclass(slots=True)

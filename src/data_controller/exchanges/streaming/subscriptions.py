@@ -16,6 +16,7 @@ A channel, on a READY slot:
     WAITING  wanted, not asked for  due                  -> ASKED    Send subscribe
     ASKED    subscribe sent         SUBSCRIBED           -> LIVE     Fetch, for a book spliced to a fetched snapshot
                                     refused with others  -> WAITING, to be asked for alone
+                                    it is served already -> LEAVING  Send unsubscribe, as nothing else begins it anew
                                     refused alone        -> WAITING with back-off; third time -> FAILED, Alert
                                                             (once an outage; info when it is LIVE again)
                                     no answer            -> asked once more, then Reconnect
@@ -32,14 +33,15 @@ A channel, on a READY slot:
 Where the venue acknowledges nothing (`Limits.acknowledged`) SUBSCRIBED comes with the first data, or the decoder hears
 of the channel; only a book whose stream begins with a snapshot must come in time, and LEAVING ends with time alone.
 
-Rules above the tables. A resync concerns one book, a reload those channels that it names; neither touches a neighbour.
-A fetched snapshot that is too old, failed or did not come is fetched again after a back-off, a few at a time. Requests
-wait for the connection's pace. A connection whose life nears its end is opened anew before the venue ends it, when no
-other is under way, and in any case a little before the end. In maintenance nothing is asked, resynced or called
-silent; its end asks for everything again. The shell opens nothing by itself: CLOSED is answered with Open, and the
-shell adds back-off and rate limits. A decoder tells SUBSCRIBED when a subscription begins, and not each time that the
-venue lists what it serves: told twice, a book starts over. Deadlines are looked at on pulses only. A row is taken at
-its own arrival time, so that actions do not depend on how records were batched.
+Rules above the tables. A resync concerns one book, a reload those channels that it names; neither touches a
+neighbour. A fetched snapshot that is too old, failed or did not come is fetched again after a back-off, a few at a
+time; after some of no use the stream begins anew too. Requests wait for the connection's pace. A connection whose
+life nears its end is opened anew before the venue ends it, when no other is under way, and in any case a little
+before the end. In maintenance nothing is asked, resynced or called silent; its end asks for everything again. The
+shell opens nothing by itself: CLOSED is answered with Open, and the shell adds back-off and rate limits. A decoder
+tells SUBSCRIBED when a subscription begins, and not each time that the venue lists what it serves: told twice, a book
+starts over. Deadlines are looked at on pulses only. A row is taken at its own arrival time, so that actions do not
+depend on how records were batched.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ from numpy.typing import NDArray
 from data_controller.actions import Action, Alert, Send
 from data_controller.exchanges.streaming.deadlines import Deadlines
 from data_controller.exchanges.streaming.dialect import Dialect
-from data_controller.exchanges.streaming.moves import REFUSALS_BEFORE_GIVING_UP, Moves
+from data_controller.exchanges.streaming.moves import HELD_THERE, REFUSALS_BEFORE_GIVING_UP, Moves
 from data_controller.exchanges.streaming.settings import StreamingSettings
 from data_controller.exchanges.streaming.slots import (
     MAX_SLOTS,
@@ -151,7 +153,8 @@ class StreamSubscriptions:
             case Control.FETCHED:
                 ch = slot.channels.get(channel)
                 live = ch is not None and ch.state is ChannelState.LIVE
-                return self._moves.fetched(ch, int(row["size"]) == 1, now_ns) if ch is not None and live else []
+                of_use = int(row["size"]) == 1
+                return self._moves.fetched(ch, of_use, value, now_ns) if ch is not None and live else []
             case Control.ERROR:
                 return self._on_error(slot, channel, value, int(row["size"]), now_ns)
             case Control.SEQUENCE_GAP:
@@ -340,6 +343,9 @@ class StreamSubscriptions:
         for ch in named:
             if ch.state is ChannelState.LEAVING or not ch.wanted:  # not held there: as good as an answer
                 self._moves.release(slot, ch, now_ns)
+            elif code == HELD_THERE and slot.talks:
+                self._moves.back_off(ch, now_ns)
+                ch.enter(ChannelState.LEAVING, now_ns)
             elif slot.maintenance_until_ns or len(asked) > 1:
                 ch.enter(ChannelState.WAITING, now_ns, now_ns)
                 ch.alone = ch.alone or len(asked) > 1

@@ -321,5 +321,6 @@ class KrakenSession(VenueSession):
         self._say(compact({"channel": channel, "type": what, "data": data}), kind, chan_id)
 
     def _say(self, data: bytes, kind: int, chan_id: int = 0, stamp: int = 0) -> None:
-        self._spoke_ns = self.exchange.now_ns
+        if chan_id not in self._muted and chan_id not in self._dead:
+            self._spoke_ns = self.exchange.now_ns
         self.say(data, kind, chan_id, stamp)
