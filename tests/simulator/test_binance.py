@@ -202,3 +202,22 @@ def test_a_closed_session_costs_nothing_and_disturbs_nobody():
     run(v, 1.0)
     assert len(v.sessions) == 1 and len(other.frames()) > 5
     assert v.open("/v2") is None
+
+
+@pytest.mark.parametrize("flavour", ["spot", "usdm"])
+def test_a_slow_diff_names_every_level_that_was_touched_also_one_that_is_as_it_was(flavour):
+    v = venue(flavour)
+    session = v.open("/ws/btcusdt@depth@1000ms" if flavour == "spot" else "/ws/btcusdt@depth@500ms")
+    run(v, 5.0)
+    told, restored = 0, 0
+    for frame in session.frames():
+        data = json.loads(frame.data)
+        steps = [step for step in v.steps[0] if told < step.last <= data["u"]] if told else []
+        touched = {(which, k) for step in steps for which, k, _ in step.changes}
+        named = {(which, price) for which, side in enumerate((data["b"], data["a"])) for price, _ in side}
+        assert not told or len(named) == len(touched)
+        before = v.book_at(0, told) if told else None
+        after = v.book_at(0, frame.seq)
+        restored += sum(before[which].get(k) == after[which].get(k) for which, k in touched) if before else 0
+        told = data["u"]
+    assert restored > 0

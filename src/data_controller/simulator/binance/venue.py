@@ -175,9 +175,13 @@ class BinanceVenue(Venue):
                     self._tell(partial, self._partial(i, told, newest, levels), UPDATE, newest.last)
 
     def _depth_update(self, i: int, told: Told, newest: Step) -> dict[str, Any]:
-        first = next(step.first for step in self.steps[i] if step.last > told.last)
+        since = [step for step in self.steps[i] if step.last > told.last]
+        first = since[0].first
+        # Every level that was touched, also one that is as it was: a snapshot between has it as it was meanwhile.
+        levels = dict.fromkeys((which, k) for step in since for which, k, _ in step.changes)
+        amounts = [(which, k, newest.book[which].get(k, 0)) for which, k in levels]
         sides: list[list[list[str]]] = [[], []]
-        for which, k, amount in changed(told.book, newest.book):
+        for which, k, amount in sorted(amounts, key=lambda change: change[2] > 0):
             sides[which].append([view.fixed_price(k, self.places[i]), view.fixed_amount(amount)])
         return self._depth_fields(i, first if self.futures else told.last + 1, newest, told.last) | {
             "b": sides[0],
