@@ -33,7 +33,7 @@ from data_controller.records import Batch
 from data_controller.records import Kind as Record
 
 TARDIS_TYPES = ("incremental_book_L2", "trades", "book_snapshot_25")
-_SAID_BY_ROWS = {BrokenBy.GAP.name, BrokenBy.CLOSED.name, BrokenBy.MAINTENANCE.name}
+_SAID_BY_NONE = {by.name for by in BrokenBy} - {"NOTHING", "GAP", "CLOSED", "MAINTENANCE"}
 
 
 class _Tapped(Pipeline):
@@ -145,7 +145,7 @@ def _told(action: Action, table: str) -> TypeGuard[Tell]:
 
 def _with_breaks(rows: NDArray[np.void], gaps: list[dict[str, Any]]) -> NDArray[np.void]:
     """`rows` with a GAP behind the record by which a book broke, where no row of its own says that it did."""
-    breaks = [gap for gap in gaps if gap["reason"] not in _SAID_BY_ROWS]
+    breaks = [gap for gap in gaps if gap["reason"] in _SAID_BY_NONE and not gap["ended_ns"]]
     if not breaks:
         return rows
     more = np.zeros(len(breaks), EVENT)
