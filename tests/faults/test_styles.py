@@ -109,17 +109,6 @@ def test_a_snapshot_that_comes_late_does_not_put_a_good_book_back() -> None:
     assert world.violations == []
 
 
-def test_changes_behind_a_frame_that_cannot_be_read_wait_for_the_snapshot() -> None:
-    world = _binance()
-    faults_of("binance")["garbled"](world, random.Random(1))
-    while world.client.all_proved():
-        world.step()
-    held = world.client.decoder.counters["held"]
-    _until_proved(world, 30.0)
-    assert world.client.all_proved() and world.client.decoder.counters["held"] > held
-    assert world.violations == []
-
-
 def test_a_book_that_the_venue_says_it_serves_already_is_asked_for_anew() -> None:
     world = _kraken()
     (link,) = world.links.values()

@@ -158,6 +158,26 @@ def test_a_frame_that_cannot_be_read_unproves_the_connection() -> None:
     assert session.decoder.heard_ns.tolist() == [0]
 
 
+def test_changes_behind_a_frame_that_cannot_be_read_wait_for_the_snapshot() -> None:
+    session = spot()
+    session.feed(b'{"stream":', depth(163, 164, [["0.0021", "1"]]))
+    assert session.proof() == Proof.BROKEN
+    session.fetch(URL, SNAPSHOT | {"lastUpdateId": 161})
+    assert session.proof() == Proof.BROKEN  # 162 is missing
+    session.fetch(URL, SNAPSHOT | {"lastUpdateId": 162})
+    assert session.proof() == Proof.PROVED
+    assert "0.0021" in session.sides()[0]
+
+
+def test_a_snapshot_older_than_the_book_does_not_put_it_back() -> None:
+    session = spot()
+    session.feed(depth(161, 163, [["0.0023", "1"]]))
+    session.fetch(URL, SNAPSHOT | {"lastUpdateId": 162})
+    assert session.proof() == Proof.PROVED
+    assert "0.0023" in session.sides()[0]
+    assert int(session.rows[-1]["size"]) == 0
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_batches_make_no_difference(size: int) -> None:
     frames = [depth(150 + k, 150 + k, [[f"0.00{k % 40 + 10}", str(k % 3)]]) for k in range(300)]
