@@ -188,7 +188,7 @@ def test_after_each_fault_on_a_real_socket_every_book_is_proved_and_true(kind: s
             await live.until(live.client.all_proved)
             assert live.compare(checked_only=False) == 4
             # A book that breaks makes the client ask, so that there is an answer to lose.
-            before = [Fault("corrupt", frame="cs")] if kind in ("lost_ack", "late_ack") else []
+            before = [Fault("corrupt", frame="cs")] if kind in ("lost_ack", "late_ack", "wrong_ack") else []
             await live.strike(*before, _fault(kind))
             if kind == "silent":
                 await live.until(lambda: live.client.subs.counters["resyncs"])
