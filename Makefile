@@ -53,7 +53,7 @@ demo: setup  ## the whole chain on a simulated exchange: make demo FOR=30s SEED=
 	PYTHONPATH=src $(BIN)/python -m data_controller demo --for $(FOR) --seed $(SEED) --instruments $(INSTRUMENTS) --out $(OUT) $(ARGS)
 
 test: setup lint types $(if $(filter true,$(CI)),strangers)  ## lint, types and every test; CI=true makes a missing service a failure
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup  ## ruff, format, the walls between rooms
 	$(BIN)/ruff check $(wildcard $(PATHS))
