@@ -73,16 +73,16 @@ async def passed(task: dict[str, Any], frames: list[Any]) -> tuple[int, str]:
 
     HTTPAsyncConn.read = read
     wanted = {channel: symbols for channel in (L2_BOOK, TRADES, TICKER) if channel in kind.websocket_channels}
-    feed = kind(
-        subscription=wanted,
-        callbacks={channel: on_book if channel == L2_BOOK else on_other for channel in wanted},
-        checksum_validation=True,
-    )
-    conn = Conn({kind.std_channel_to_exchange(channel): symbols for channel in wanted})
     try:
-        await feed.subscribe(conn)
+        feed = kind(
+            subscription=wanted,
+            callbacks={channel: on_book if channel == L2_BOOK else on_other for channel in wanted},
+            checksum_validation=True,
+        )
+        await feed.subscribe(Conn({kind.std_channel_to_exchange(channel): symbols for channel in wanted}))
     except Exception as error:
-        return 0, f"subscribe: {error!r}"
+        return 0, f"cannot be set up: {error!r}"
+    conn = Conn({kind.std_channel_to_exchange(channel): symbols for channel in wanted})
     handler, now, failed = feed.message_handler, time.time(), ""
     started = time.thread_time_ns()
     for frame in frames:
