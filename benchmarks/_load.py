@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from data_controller.simulator.rest import split
 from numpy.typing import NDArray
 
 from benchmarks._cores import cores, set_affinity
 from data_controller.engine.latency import join, quantiles_us
 from data_controller.simulator.instruments import instrument_names
+from data_controller.simulator.view import split
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 120
