@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.decode_book import apply_rows, arena
+from benchmarks.decode_book import arena
 from benchmarks.peer_cryptofeed import PEER, PeerProcess
 from data_controller.exchanges import venue as venue_of
 from data_controller.exchanges.protocols import Rows
+from data_controller.kernels import kernel
 from data_controller.market.books import Books
+from data_controller.market.core import FULL, apply_row
 from data_controller.market.tables import Tables
 from tests.exchanges.feeding import RAW, capture
 
@@ -112,8 +114,22 @@ class Ours:
     @staticmethod
     def _apply(books: Books, tables: Tables, rows: Rows) -> None:
         books.ensure(tables)
-        apply_rows(rows.array, rows.stop, books.books, books.levels, books.index, books.scratch)
+        at = 0
+        while True:
+            at = apply_until_full(rows.array, at, rows.stop, books.books, books.levels, books.index, books.scratch)
+            if at == rows.stop:
+                break
+            books.widen(int(rows.array[at]["channel"]))
         rows.stop = 0
+
+
+@kernel
+def apply_until_full(rows: Any, at: Any, stop: Any, books: Any, levels: Any, index: Any, scratch: Any) -> Any:
+    """Apply rows from `at` on; the row that found its book full, `stop` where none did."""
+    for r in range(at, stop):
+        if apply_row(rows, r, books, levels, index, scratch) == FULL:
+            return r
+    return stop
 
 
 def compare(case: Case, folder: Path) -> dict[str, Any]:
