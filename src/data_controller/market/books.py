@@ -12,6 +12,7 @@ from data_controller.market._words import address_of, move_bytes, record_at
 from data_controller.market.checksums import SCRATCH_BYTES
 from data_controller.market.layout import BOOK, LEVEL, Proof
 from data_controller.market.numbers import to_float
+from data_controller.market.pages import pages
 from data_controller.market.tables import Channel, Tables
 
 CELL = np.dtype([("ref", "<i8"), ("price", "<f8"), ("side", "<i8")])
@@ -22,7 +23,7 @@ level_at = record_at(LEVEL)
 cell_at = record_at(CELL)
 # In the kernels below `levels` and `index` are the addresses of those arrays; `first` and `cell0` count items.
 
-UNKNOWN_LENGTH = 250
+UNKNOWN_LENGTH = 1000
 """Entries a side assumed at first where a book's channel does not say."""
 MIN_CAPACITY = 64
 MAX_CAPACITY = 1 << 18
@@ -34,6 +35,11 @@ def capacity_for(length: int) -> int:
     return max(MIN_CAPACITY, 2 * (length or UNKNOWN_LENGTH))
 
 
+def _cells(book: np.void) -> int:
+    """Cells of the id index of a book: a power of two, of which entries never fill more than half."""
+    return 1 << (4 * int(book["capacity"]) - 1).bit_length() if book["depth"] == 3 else 0
+
+
 def _depth(channel: Channel) -> int:
     if channel.stream != "book":
         return 0
@@ -43,20 +49,21 @@ def _depth(channel: Channel) -> int:
 class Books:
     """Owner of the arrays that the market kernels work on.
 
-    `books[row]` belongs to row `row` of the channel table; its depth is 0 where that channel is no book. `ensure`
-    may replace the arrays, so callers read the attributes again after it.
+    `books[row]` belongs to row `row` of the channel table; its depth is 0 where that channel is no book. `ensure` and
+    `widen` may replace the arrays, so callers read the attributes again after them.
     """
 
     def __init__(self, tables: Tables, accept_mask: int = 1 << Proof.PROVED) -> None:
         self.accept_mask = accept_mask  # what books of channels still to come start with
         self.books: NDArray[np.void] = np.zeros(0, BOOK)  # [channels]
-        self.levels: NDArray[np.void] = np.zeros(0, LEVEL)  # [all books' bids and asks]
-        self.index: NDArray[np.void] = np.zeros(0, CELL)  # [all L3 books' id cells]
+        self.levels: NDArray[np.void] = np.zeros(0, LEVEL)  # [all books' bids and asks, and room for more]
+        self.index: NDArray[np.void] = np.zeros(0, CELL)  # [all L3 books' id cells, and room for more]
         self.scratch: NDArray[np.uint8] = np.zeros(SCRATCH_BYTES, np.uint8)
+        self._used_levels = self._used_cells = 0
         self.ensure(tables)
 
     def ensure(self, tables: Tables) -> bool:
-        """Grow the arrays to the channel table; True where they were replaced."""
+        """Grow the arrays to the channel table; True where `books` was replaced."""
         have = len(self.books)
         if have == len(tables.channels):
             return False
@@ -72,47 +79,52 @@ class Books:
             book["accept"] = self.accept_mask
             book["length"] = channel.length
             book["capacity"] = capacity_for(channel.length)
-        self._lay_out(books)
+        self.books = books
+        self._place(range(have, len(books)))
         return True
 
     def widen(self, row: int) -> None:
-        """Double the room of book `row`, which is full; all arrays are replaced."""
-        books = self.books.copy()
-        books[row]["capacity"] *= 2
-        self._lay_out(books)
+        """Double the room of book `row`, which is full; other books stay where they are while there is room."""
+        self.books[row]["capacity"] *= 2
+        self._place(range(row, row + 1))
 
-    def _lay_out(self, books: NDArray[np.void]) -> None:
-        """Give each of `books` its bands in fresh arrays and move the entries there."""
-        old, n_levels, n_cells = self.books, 0, 0
-        places = []
-        for row in np.flatnonzero(books["depth"]).tolist():
-            book = books[row]
-            capacity = int(book["capacity"])
-            places.append((row, n_levels, n_cells))
-            book["band_bid"], book["band_ask"] = n_levels, n_levels + 2 * capacity
-            n_levels += 4 * capacity
-            if book["depth"] == 3:
-                cells = 1 << (4 * capacity - 1).bit_length()
-                book["index0"], book["index_mask"] = n_cells, cells - 1
-                n_cells += cells
-        levels, index = np.zeros(n_levels, LEVEL), np.zeros(n_cells, CELL)
-        for row, _, _ in places:
-            book = books[row]
-            first = int(book["capacity"]) // 2
-            bid0, ask0 = int(book["band_bid"]) + first, int(book["band_ask"]) + first
-            if row < len(old):
-                n_bid, n_ask = int(book["n_bid"]), int(book["n_ask"])
-                was_bid, was_ask = int(old[row]["bid0"]), int(old[row]["ask0"])
-                levels[bid0 : bid0 + n_bid] = self.levels[was_bid : was_bid + n_bid]
-                levels[ask0 : ask0 + n_ask] = self.levels[was_ask : was_ask + n_ask]
-            book["bid0"], book["ask0"] = bid0, ask0
-            if book["depth"] == 3 and row < len(old):
-                if old[row]["index_mask"] == book["index_mask"]:
-                    was, n = int(old[row]["index0"]), int(book["index_mask"]) + 1
-                    index[int(book["index0"]) : int(book["index0"]) + n] = self.index[was : was + n]
-                else:
-                    _index_again(books, row, levels, index)
-        self.books, self.levels, self.index = books, levels, index
+    def _place(self, rows: range) -> None:
+        """Give each book of `rows` new bands behind all others and move its entries there.
+
+        Where the arrays have no room for that, every book moves to larger ones. The rest of those is only address
+        space until a book needs it; the bands that a widened book leaves are lost until then.
+        """
+        levels, index = self.levels, self.index
+        wanted = [row for row in rows if self.books[row]["depth"]]
+        n_levels, n_cells = self._room(wanted)
+        if self._used_levels + n_levels > len(levels) or self._used_cells + n_cells > len(index):
+            wanted = np.flatnonzero(self.books["depth"]).tolist()
+            n_levels, n_cells = self._room(wanted)
+            levels, index = pages(2 * n_levels, LEVEL), pages(2 * n_cells, CELL)
+            self._used_levels = self._used_cells = 0
+        for row in wanted:
+            self._move(row, levels, index)
+        self.levels, self.index = levels, index
+
+    def _room(self, rows: list[int]) -> tuple[int, int]:
+        """Levels and id cells that the books of `rows` need."""
+        room = [(4 * int(book["capacity"]), _cells(book)) for book in (self.books[row] for row in rows)]
+        return sum(levels for levels, _ in room), sum(cells for _, cells in room)
+
+    def _move(self, row: int, levels: NDArray[np.void], index: NDArray[np.void]) -> None:
+        """Lay book `row` out behind what is used of `levels` and `index`, which may be the arrays it stands in."""
+        book = self.books[row]
+        capacity, cells = int(book["capacity"]), _cells(book)
+        n_bid, n_ask, bid0, ask0 = (int(book[name]) for name in ("n_bid", "n_ask", "bid0", "ask0"))
+        book["band_bid"], book["band_ask"] = self._used_levels, self._used_levels + 2 * capacity
+        book["bid0"], book["ask0"] = book["band_bid"] + capacity // 2, book["band_ask"] + capacity // 2
+        for now, was, n in ((int(book["bid0"]), bid0, n_bid), (int(book["ask0"]), ask0, n_ask)):
+            levels[now : now + n] = self.levels[was : was + n]
+        self._used_levels += 4 * capacity
+        if cells:
+            book["index0"], book["index_mask"] = self._used_cells, cells - 1
+            self._used_cells += cells
+            _index_again(self.books, row, levels, index)
 
     def side(self, row: int, side: int) -> NDArray[np.void]:
         """A view of the LEVEL entries of book `row`, best first: bids where `side` > 0, asks otherwise."""

@@ -15,6 +15,7 @@ from data_controller.features.observe import observe_all
 from data_controller.features.state import FeatureState
 from data_controller.market.books import Books
 from data_controller.market.layout import BOOK, LEVEL
+from data_controller.market.pages import pages
 from data_controller.pipeline.digest import Digests
 from data_controller.pipeline.loop import copy_books
 
@@ -61,7 +62,8 @@ class Ticks:
         if len(self._books) != len(books.books):
             self._head = np.zeros((len(books.books), 4), np.int64)
             self._books = np.zeros(len(books.books), BOOK)
-            self._levels = np.zeros(len(books.levels), LEVEL)
+        if len(self._levels) != len(books.levels):  # a channel is new, or a book was widened
+            self._levels = pages(len(books.levels), LEVEL)
         held = copy_books(books.books, books.levels, self._head, self._books, self._levels)
         return self._slices(end_ns, primary, held, actions)
 
@@ -107,8 +109,9 @@ class Ticks:
         values = np.zeros((n, self._window, columns), np.float32)
         valid = np.zeros((n, self._window, columns), np.uint8)
         known = len(self._past_values)
-        values[:known, :-1] = self._past_values[:, 1:]
-        valid[:known, :-1] = self._past_valid[:, 1:]
+        if known:
+            values[:known, :-1] = self._past_values[:, 1:]
+            valid[:known, :-1] = self._past_valid[:, 1:]
         values[:, -1], valid[:, -1] = self.values, self.valid
         self._past_values, self._past_valid = values, valid
         return values, valid

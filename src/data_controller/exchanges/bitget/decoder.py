@@ -8,28 +8,27 @@ from typing import Any, ClassVar
 from data_controller.exchanges.okx import _scanner as scanner
 from data_controller.exchanges.okx.decoder import OkxDecoder
 from data_controller.exchanges.protocols import Rows
-from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.snapshots import Snapshot
 from data_controller.market.tables import Channel
 
 _NAME = re.compile(r"[A-Za-z0-9_]{2,60}")
 _BOOKS = {"books": 0, "books5": 5, "books15": 15}
-_TICKER = {
-    "bid": "bestBid",
-    "bid_size": "bidSz",
-    "ask": "bestAsk",
-    "ask_size": "askSz",
-    "last": "last",
-    "volume": "baseVolume",
-    "high": "high24h",
-    "low": "low24h",
-}
 
 
 class BitgetDecoder(OkxDecoder):
     """Decoder of Bitget's v1 streams."""
 
     venue: ClassVar[str] = "bitget"
+    ticker: ClassVar[dict[str, str]] = {
+        "bid": "bestBid",
+        "bid_size": "bidSz",
+        "ask": "bestAsk",
+        "ask_size": "askSz",
+        "last": "last",
+        "volume": "baseVolume",
+        "high": "high24h",
+        "low": "low24h",
+    }
 
     def channel_of(self, stream: str, symbol: str) -> Channel | None:
         """The channel of a stream as Bitget names it (`books`, `BTCUSDT`), None where it is none of ours."""
@@ -50,11 +49,6 @@ class BitgetDecoder(OkxDecoder):
 
     def _other(self, stream: str, row: int, data: list[Any], seq: int, recv_ns: int, rows: Rows) -> str | None:
         return super()._other("tickers" if stream == "ticker" else stream, row, data, seq, recv_ns, rows)
-
-    def _ticker(self, stream: str, row: int, entry: Any, seq: int, recv_ns: int, rows: Rows) -> None:
-        values = {key: float(entry.get(own) or 0) for key, own in _TICKER.items()}
-        values["change"] = values["last"] - float(entry.get("open24h") or 0)
-        self._tell("ticker", state.C_TICKERS, seq, recv_ns, row, values)
 
     def _asked(self, request: str) -> Channel | None:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,16 +23,6 @@ _REQUEST = re.compile(r"/market/books\?(?:.*&)?instId=([A-Za-z0-9_-]+)")
 _NAME = re.compile(r"[A-Za-z0-9_-]{2,60}")
 _BOOKS = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50, "books5": 5}
 _DERIVATIVE = ("mark-price", "index-tickers", "funding-rate")
-_TICKER = {
-    "bid": "bidPx",
-    "bid_size": "bidSz",
-    "ask": "askPx",
-    "ask_size": "askSz",
-    "last": "last",
-    "volume": "vol24h",
-    "high": "high24h",
-    "low": "low24h",
-}
 _RESTART = "64008"
 """Code of the notice that the connection will be closed for an upgrade."""
 MOST_ENTRIES = 2000
@@ -57,6 +46,17 @@ class OkxDecoder(SplicedDecoder):
 
     venue: ClassVar[str] = "okx"
     scan: ClassVar[Any] = scanner.scan
+    ticker: ClassVar[dict[str, str]] = {
+        "bid": "bidPx",
+        "bid_size": "bidSz",
+        "ask": "askPx",
+        "ask_size": "askSz",
+        "last": "last",
+        "volume": "vol24h",
+        "high": "high24h",
+        "low": "low24h",
+    }
+    """Name of each value of a ticker at the venue."""
 
     def _unusual(self, status: int, batch: RecordBatch, i: int, rows: Rows) -> bool:
         if status == scanning.BAD_JSON:
@@ -181,31 +181,27 @@ class OkxDecoder(SplicedDecoder):
         """Tickers, candles, mark and index prices, funding rates, liquidations."""
         if len(data) > MOST_ENTRIES:
             return f"expected at most {MOST_ENTRIES} entries, was {len(data)}"
-        read: Callable[..., None] = self._derivative
-        if stream == "tickers":
-            read = self._ticker
-        elif stream.startswith("candle"):
-            read = self._candle
-        elif stream == "liquidation-orders":
+        if stream == "liquidation-orders":
             return self._liquidations(data, seq, recv_ns, rows)
         first = rows.stop
         try:
-            for entry in data:
-                read(stream, row, entry, seq, recv_ns, rows)
+            if stream == "tickers":
+                self._tell_all("ticker", state.C_TICKERS, [self._ticker(row, entry, seq, recv_ns) for entry in data])
+            elif stream.startswith("candle"):
+                self._tell_all("candles", state.C_CANDLES, [_candle(row, entry, seq, recv_ns) for entry in data])
+            else:
+                for entry in data:
+                    self._derivative(stream, row, entry, seq, recv_ns, rows)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError) as error:
             rows.stop = first
             return f"expected a {stream} message, was otherwise: {error!r}"
         number(rows, first)
         return None
 
-    def _ticker(self, stream: str, row: int, entry: Any, seq: int, recv_ns: int, rows: Rows) -> None:
-        values = {key: float(entry.get(own) or 0) for key, own in _TICKER.items()}
+    def _ticker(self, row: int, entry: Any, seq: int, recv_ns: int) -> dict[str, Any]:
+        values = {key: float(entry.get(own) or 0) for key, own in self.ticker.items()}
         values["change"] = values["last"] - float(entry.get("open24h") or 0)
-        self._tell("ticker", state.C_TICKERS, seq, recv_ns, row, values)
-
-    def _candle(self, stream: str, row: int, entry: Any, seq: int, recv_ns: int, rows: Rows) -> None:
-        values = {key: float(entry[k]) for k, key in enumerate(("open", "high", "low", "close", "volume"), 1)}
-        self._tell("candles", state.C_CANDLES, seq, recv_ns, row, {"mts": int(entry[0]), **values})
+        return {"seq": seq, "recv_ns": recv_ns, "channel": row, **values}
 
     def _derivative(self, stream: str, row: int, entry: Any, seq: int, recv_ns: int, rows: Rows) -> None:
         """Mark or index price, or the funding rate with the time it is due (`ref`, ns)."""
@@ -307,6 +303,21 @@ def ns_of(ms: str | int) -> int:
     if not 0 <= value < 9_000_000_000_000:
         raise ValueError(f"expected a time in ms, was {ms!r}")
     return value * _MS
+
+
+def _candle(row: int, entry: Any, seq: int, recv_ns: int) -> dict[str, Any]:
+    """Written out, as a first message brings a thousand of them."""
+    return {
+        "seq": seq,
+        "recv_ns": recv_ns,
+        "channel": row,
+        "mts": int(entry[0]),
+        "open": float(entry[1]),
+        "high": float(entry[2]),
+        "low": float(entry[3]),
+        "close": float(entry[4]),
+        "volume": float(entry[5]),
+    }
 
 
 def number(rows: Rows, first: int) -> None:

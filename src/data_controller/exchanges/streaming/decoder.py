@@ -293,12 +293,15 @@ class StreamDecoder:
 
     def _tell(self, table: str, counter: int, seq: int, recv_ns: int, row: int, values: dict[str, Any]) -> None:
         """Append a row to a side table."""
-        self._counts[counter] += 1
+        self._tell_all(table, counter, [{"seq": seq, "recv_ns": recv_ns, "channel": row, **values}])
+
+    def _tell_all(self, table: str, counter: int, told: list[dict[str, Any]]) -> None:
+        """Append rows, which have their seq, recv_ns and channel, to a side table."""
+        self._counts[counter] += len(told)
         waiting = self.side_rows[table]
-        if len(waiting) >= MAX_SIDE_ROWS:
-            self.side_rows_dropped += 1
-            return
-        waiting.append({"seq": seq, "recv_ns": recv_ns, "channel": row, **values})
+        room = MAX_SIDE_ROWS - len(waiting)
+        self.side_rows_dropped += max(0, len(told) - room)
+        waiting += told[: max(0, room)]
 
     def _event(
         self,
