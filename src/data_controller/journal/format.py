@@ -172,7 +172,7 @@ def _plain(kind: pa.DataType, values: NDArray[Any]) -> pa.Array:
 class Encoder:
     """Turns batches of one schema into the protected messages of its stream."""
 
-    def __init__(self, schema: pa.Schema, zstd_level: int = 3) -> None:
+    def __init__(self, schema: pa.Schema, zstd_level: int = 1) -> None:
         self.schema = schema
         self.header: bytes = schema.serialize().to_pybytes()
         self._options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", zstd_level), use_threads=False)

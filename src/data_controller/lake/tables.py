@@ -53,7 +53,7 @@ class TableWriter:
         schema: pa.Schema | None = None,
         *,
         segment_bytes: int = SEGMENT_BYTES,
-        zstd_level: int = 3,
+        zstd_level: int = 1,
         opener: Opener = DiskFile,
     ) -> None:
         """Without `schema` the first rows decide it. Raises TableError where the name or the disk refuses."""

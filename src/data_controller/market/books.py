@@ -137,8 +137,12 @@ class Books:
 def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
     """How many of the `n` entries are better than `price`."""
     lo = np.int64(0)
-    hi = np.int64(n)
+    hi = np.int64(min(n, 4))
+    # Most changes are near the best price: bounds double from there, so that far entries stay out of the cache.
     if side > 0:
+        while hi < n and level_at(levels, first + hi - 1).price > price:
+            lo = hi
+            hi = min(n, 4 * hi)
         while lo < hi:
             mid = (lo + hi) >> 1
             if level_at(levels, first + mid).price > price:
@@ -146,6 +150,9 @@ def price_rank(levels: Any, first: Any, n: Any, side: Any, price: Any) -> Any:
             else:
                 hi = mid
     else:
+        while hi < n and level_at(levels, first + hi - 1).price < price:
+            lo = hi
+            hi = min(n, 4 * hi)
         while lo < hi:
             mid = (lo + hi) >> 1
             if level_at(levels, first + mid).price < price:
