@@ -122,3 +122,13 @@ def test_made_pages_are_up_to_date() -> None:
     spec.loader.exec_module(make_docs)
     stale = [name for name, text in make_docs.pages().items() if text != (ROOT / "docs" / name).read_text()]
     assert stale == [], "run `make docs`"
+
+
+def test_every_alert_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    found = re.findall(r'Alert\(\s*(?:"\w+"|severity),\s*f?"([^"]+)"', source)
+    names = {re.sub(r"^(?:bitfinex|ccxt_bridge|ccxt|\{[\w.]+\})_", "EXCHANGE_", name) for name in found}
+    names -= {"EXCHANGE_{name}", "EXCHANGE_not_closed"}  # key_refused and key_unanswered; journal and tables
+    assert len(names) > 15
+    assert not sorted(name for name in names if f"`{name}`" not in page)

@@ -82,6 +82,7 @@ class ChannelStat(msgspec.Struct, frozen=True, kw_only=True):
     channel: str  # book, trades, ticker, candles
     frames: int
     events: int
+    late_ms: float | None = None  # arrival minus the venue's time, of each instrument's last message: their median
 
 
 class BookStat(msgspec.Struct, frozen=True, kw_only=True):

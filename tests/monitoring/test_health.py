@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from data_controller.control import BookStat, KillStat, QueueStat
+from data_controller.control import BookStat, ChannelStat, KillStat, QueueStat
 from data_controller.monitoring.health import findings, health, rfc3339, status_code
 from data_controller.monitoring.settings import MonitoringSettings
 from data_controller.monitoring.view import Machine, View
@@ -45,6 +45,11 @@ def test_time_is_written_as_rfc_3339() -> None:
     assert rfc3339(NOW_NS) == "2026-09-21T14:13:20.123Z"
 
 
+def late(channel: str, seconds: float | None) -> ChannelStat:
+    late_ms = None if seconds is None else seconds * 1e3
+    return ChannelStat(exchange="bitfinex", channel=channel, frames=1, events=1, late_ms=late_ms)
+
+
 BROKEN = BookStat(exchange="bitfinex", symbol="tX", proof="BROKEN")
 
 
@@ -74,6 +79,9 @@ BROKEN = BookStat(exchange="bitfinex", symbol="tX", proof="BROKEN")
         ({"feed": feed(books=[*feed().books, BROKEN])}, "books/bitfinex", "degraded"),
         ({"feed": feed(books=[BROKEN])}, "books/bitfinex", "failed"),
         ({"feed": feed(books=[BROKEN], phase="starting")}, "books/bitfinex", "degraded"),
+        ({"feed": feed(channels=[late("book", 29.9), late("trades", 40.0)])}, "clock/bitfinex", "ok"),
+        ({"feed": feed(channels=[late("book", -30.0), late("trades", None)])}, "clock/bitfinex", "degraded"),
+        ({"feed": feed(channels=[late("book", 1e9)])}, "clock/bitfinex", "degraded"),
         ({"feed": feed(components={"journal": "failed: disk full"})}, "journal", "failed"),
         ({"feed": feed(components={"journal": "splendid"})}, "journal", "degraded"),
         ({"feed": feed(components={})}, "prediction", "degraded"),

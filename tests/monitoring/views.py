@@ -32,7 +32,7 @@ def feed(**changes: Any) -> Feed:
             "wire_to_decision_seconds": Histogram([0.0001, 0.001], [50, 20, 1], 0.01, 71),
         },
         channels=[
-            ChannelStat(exchange="bitfinex", channel="book", frames=900, events=2000),
+            ChannelStat(exchange="bitfinex", channel="book", frames=900, events=2000, late_ms=12.5),
             ChannelStat(exchange="bitfinex", channel="trades", frames=100, events=110),
         ],
         books=[

@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 import subprocess
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -247,6 +248,11 @@ def test_a_venue_whose_clock_is_years_off_is_recorded_in_the_order_of_its_arriva
                 book = engine.book(*which)
                 assert (Proof(book["proof"]), int(book["gaps"]), int(book["breaks"])) == (Proof.PROVED, 0, 0)
             assert not [a for a in engine.alerts if a["severity"] == "critical"]
+            stats = engine.engine.feed.build(engine.engine.latch.read()).channels
+            late_ms = {stat.exchange: stat.late_ms for stat in stats if stat.channel == "book"}[BAD[0]]
+            told_ms = 1_700_000_000_000 + years * 365 * 86_400_000  # what the venue's clock begins with
+            assert late_ms is not None  # health degrades `clock/binance` by it
+            assert abs(time.time() * 1e3 - told_ms - late_ms) < 600_000
         _told_alike(engine)
 
     run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -194,9 +195,19 @@ class FeedBuilder:
         n = len(routes.streams)
         frames = np.bincount(routes.stream_of, routes.array["messages"], n).tolist()
         events = np.bincount(routes.stream_of, routes.array["rows"], n).tolist()
+        late: list[list[int]] = [[] for _ in range(n)]
+        for stream, late_ns in zip(routes.stream_of.tolist(), routes.array["late_ns"].tolist(), strict=True):
+            if late_ns:
+                late[stream].append(late_ns)
         return [
-            ChannelStat(exchange=venue, channel=stream, frames=int(messages), events=int(rows))
-            for (venue, stream), messages, rows in zip(routes.streams, frames, events, strict=True)
+            ChannelStat(
+                exchange=venue,
+                channel=name,
+                frames=int(messages),
+                events=int(rows),
+                late_ms=median(waits) / 1e6 if waits else None,
+            )
+            for (venue, name), messages, rows, waits in zip(routes.streams, frames, events, late, strict=True)
         ]
 
     def _books(self, first: int) -> list[BookStat]:

@@ -70,6 +70,13 @@ CATALOGUE: tuple[Entry, ...] = (
     _stat("phase", "gauge", "1 for the phase the engine is in: starting, prehistory, live or stopping.", "phase"),
     _stat("channel_frames", "counter", "Frames received.", "exchange", "channel"),
     _stat("channel_events", "counter", "Events decoded.", "exchange", "channel"),
+    _stat(
+        "channel_late_seconds",
+        "gauge",
+        "Arrival minus the venue's time, median of the instruments.",
+        "exchange",
+        "channel",
+    ),
     _stat("books", "gauge", "Books by proof.", "exchange", "proof"),
     _stat("book_usable", "gauge", "1 while decisions may use the book.", *_BOOK),
     _stat("book_age_seconds", "gauge", "Time since the book last changed.", *_BOOK),

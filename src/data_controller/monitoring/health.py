@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -137,7 +137,8 @@ def _of_feed(feed: Feed, limits: MonitoringSettings) -> dict[str, Finding]:
     found = {name: _said(text) for name, text in feed.components.items()}
     for name in EXPECTED_OF_ENGINE:
         found.setdefault(name, Finding("degraded", "the engine says nothing about it"))
-    derived = {"mode": _mode(feed), "event_loop": _loop(feed, limits), "queues": _queues(feed, limits), **_books(feed)}
+    derived = {"mode": _mode(feed), "event_loop": _loop(feed, limits), "queues": _queues(feed, limits)}
+    derived |= _books(feed) | _clocks(feed, limits)
     for name, finding in derived.items():
         found[name] = _worst(finding, found.get(name))
     return found
@@ -172,6 +173,25 @@ def _queues(feed: Feed, limits: MonitoringSettings) -> Finding:
     if full:
         return Finding("degraded", ", ".join(f"{q.name} holds {q.depth} of {q.capacity}" for q in full))
     return Finding("ok", f"{len(feed.queues)} below {limits.queue_degraded_ratio:.0%}")
+
+
+def _clocks(feed: Feed, limits: MonitoringSettings) -> dict[str, Finding]:
+    """Whether the times that venues put into their messages can be true: what is late by years is not late."""
+    late_s: dict[str, list[float]] = defaultdict(list)
+    for stat in feed.channels:
+        if stat.late_ms is not None:
+            late_s[stat.exchange].append(stat.late_ms / 1e3)
+    found = {}
+    for exchange, values in sorted(late_s.items()):
+        off_s = min(values, key=abs)
+        limit = limits.venue_clock_degraded_s
+        text = f"its times are {abs(off_s):,.3f} s {'behind' if off_s >= 0 else 'ahead of'} ours"
+        if abs(off_s) < limit:
+            found[f"clock/{exchange}"] = Finding("ok", text)
+        else:
+            why = f"{text}, expected less than {limit:g} s: its clock is off, or ours, or what it sends is old"
+            found[f"clock/{exchange}"] = Finding("degraded", why)
+    return found
 
 
 def _books(feed: Feed) -> dict[str, Finding]:

@@ -114,6 +114,8 @@ def _of_engine(feed: Feed) -> Iterator[tuple[Kind, Sample]]:
         stream: Labels = (("exchange", stat.exchange), ("channel", stat.channel))
         yield "counter", (PREFIX + "channel_frames", stream, float(stat.frames))
         yield "counter", (PREFIX + "channel_events", stream, float(stat.events))
+        if stat.late_ms is not None:
+            yield "gauge", (PREFIX + "channel_late_seconds", stream, stat.late_ms / 1e3)
     for queue in feed.queues:
         which: Labels = (("queue", queue.name),)
         yield "gauge", (PREFIX + "queue_depth", which, float(queue.depth))

@@ -17,6 +17,9 @@ class MonitoringSettings(Section):
     feed_failed_s: float = hot(5.0, gt=0, description="Age of the engine's last feed that means the engine hangs.")
     loop_lag_degraded_s: float = hot(0.05, gt=0, description="Lateness of the engine's loop that is degraded.")
     loop_lag_failed_s: float = hot(1.0, gt=0, description="Lateness of the engine's loop that is failed.")
+    venue_clock_degraded_s: float = hot(
+        30.0, gt=0, description="How far a venue's times may lie from ours before its clock is degraded."
+    )
     disk_free_degraded_bytes: int = hot(5 << 30, ge=0, description="Free disk below this is degraded.")
     disk_free_failed_bytes: int = hot(1 << 30, ge=0, description="Free disk below this is failed.")
     memory_free_degraded_ratio: float = hot(0.10, ge=0, le=1, description="Available memory below this is degraded.")

@@ -20,11 +20,12 @@ ROUTE = np.dtype(
         ("zero", "u1", (3,)),
         ("rows", "<i8"),
         ("messages", "<i8"),  # rows that end a message
+        ("late_ns", "<i8"),  # of the last row with a time of the venue's: its arrival minus that time; 0 none yet
     ]
 )
 """Where the rows of a channel go, by channel row."""
 
-_LAST = int(Flag.LAST)
+_LAST, _SNAPSHOT = int(Flag.LAST), int(Flag.SNAPSHOT)
 assert _LAST == 1, "messages are counted by adding the flag"
 
 DONE = 0
@@ -57,6 +58,8 @@ def run(
         if rows[r].channel >= 0:
             routes[rows[r].channel].rows += 1
             routes[rows[r].channel].messages += rows[r].flags & _LAST
+            if rows[r].exch_ns != 0 and rows[r].flags & _SNAPSHOT == 0:
+                routes[rows[r].channel].late_ns = rows[r].recv_ns - rows[r].exch_ns
         if code in (BOOK_CHANGED, PROVED):
             c = rows[r].channel
             if routes[c].primary:

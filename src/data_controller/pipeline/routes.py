@@ -25,8 +25,8 @@ class Routes:
         """Take in the rows that `tables` gained."""
         self.channels = len(tables.channels)
         old, self.array = self.array, np.zeros(self.channels, ROUTE)
-        self.array["rows"][: len(old)] = old["rows"]
-        self.array["messages"][: len(old)] = old["messages"]
+        for name in ("rows", "messages", "late_ns"):
+            self.array[name][: len(old)] = old[name]
         self.array["instrument"] = tables.channel_instrument
         self.primary = np.full(len(tables.instruments), -1, np.int32)
         self._row = {f"{i.venue}:{i.symbol}": row for row, i in enumerate(tables.instruments)}
