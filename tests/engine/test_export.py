@@ -11,7 +11,13 @@ import pyarrow.parquet
 import pytest
 from pyarrow import feather
 
-from data_controller.engine.export import export_freqtrade, export_hftbacktest, export_parquet, export_tardis
+from data_controller.engine.export import (
+    JournalSource,
+    export_freqtrade,
+    export_hftbacktest,
+    export_parquet,
+    export_tardis,
+)
 from data_controller.engine.verify import verify
 from data_controller.errors import TableError
 from data_controller.lake.exporters.freqtrade import pair_of, timeframe_ns
@@ -63,7 +69,7 @@ def imported(tmp_path: Path, *contents: bytes) -> Path:
 
 def test_a_tardis_book_and_trades_come_out_byte_for_byte(tmp_path: Path) -> None:
     journal = imported(tmp_path, tardis_book(), tardis_trades())
-    report = export_tardis([journal], tmp_path / "out")
+    report = export_tardis(JournalSource([journal]), tmp_path / "out")
     assert report["files"] == {
         "okx_incremental_book_L2_2020-02-22_A-B.csv.gz": 8,
         "okx_trades_2020-02-22_A-B.csv.gz": 12,
@@ -80,13 +86,13 @@ def test_a_tardis_book_and_trades_come_out_byte_for_byte(tmp_path: Path) -> None
 def test_a_real_tardis_sample_comes_out_byte_for_byte(tmp_path: Path) -> None:
     sample = SHARED / "ohlcv" / "nautilus" / "trades.csv.gz"
     import_tardis(sample, tmp_path / "journal")
-    export_tardis([tmp_path / "journal"], tmp_path / "out")
+    export_tardis(JournalSource([tmp_path / "journal"]), tmp_path / "out")
     (file,) = (tmp_path / "out").iterdir()
     assert gzip.decompress(file.read_bytes()) == gzip.decompress(sample.read_bytes())
 
 
 def test_the_best_levels_are_written_when_they_change(tmp_path: Path) -> None:
-    export_tardis([imported(tmp_path, tardis_book())], tmp_path / "out", types=("book_snapshot_25",))
+    export_tardis(JournalSource([imported(tmp_path, tardis_book())]), tmp_path / "out", types=("book_snapshot_25",))
     (file,) = (tmp_path / "out").iterdir()
     header, *rows = gzip.decompress(file.read_bytes()).decode().splitlines()
     assert header.startswith("exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price")
@@ -107,7 +113,7 @@ def events(path: Path) -> np.ndarray:
 
 
 def test_hftbacktests_events_clear_set_and_trade(tmp_path: Path) -> None:
-    report = export_hftbacktest([imported(tmp_path, tardis_book(), tardis_trades(1))], tmp_path / "out")
+    report = export_hftbacktest(JournalSource([imported(tmp_path, tardis_book(), tardis_trades(1))]), tmp_path / "out")
     data = events(tmp_path / "out" / "okx_A-B.npz")
     assert report["files"] == {"okx_A-B.npz": len(data)}
     data = data[data["ev"] & LOCAL != 0]
@@ -131,7 +137,7 @@ def test_a_clock_that_lags_is_moved_and_events_stand_in_both_orders(tmp_path: Pa
     journal = imported(
         tmp_path, "\n".join([lines[0], lines[1], *lines[2:3], *lines[3:4], late, *lines[4:], ""]).encode()
     )
-    export_hftbacktest([journal], tmp_path / "out", base_latency_ns=5)
+    export_hftbacktest(JournalSource([journal]), tmp_path / "out", base_latency_ns=5)
     data = events(tmp_path / "out" / "okx_A-B.npz")
     for flag, stamp in ((EXCH, "exch_ts"), (LOCAL, "local_ts")):
         seen = data[data["ev"] & flag != 0]
@@ -141,7 +147,7 @@ def test_a_clock_that_lags_is_moved_and_events_stand_in_both_orders(tmp_path: Pa
 
 
 def test_candles_hold_only_minutes_that_were_heard_in_full(tmp_path: Path) -> None:
-    report = export_freqtrade([imported(tmp_path, tardis_trades(4))], tmp_path / "out", timeframe="1m")
+    report = export_freqtrade(JournalSource([imported(tmp_path, tardis_trades(4))]), tmp_path / "out", timeframe="1m")
     assert report["files"] == {"A_B-1m.feather": 1}
     table = feather.read_table(tmp_path / "out" / "A_B-1m.feather")
     assert table.schema.names == ["date", "open", "high", "low", "close", "volume"]
@@ -151,7 +157,7 @@ def test_candles_hold_only_minutes_that_were_heard_in_full(tmp_path: Path) -> No
 
 
 def test_parquet_holds_the_rows_as_they_are(tmp_path: Path) -> None:
-    report = export_parquet([imported(tmp_path, tardis_trades())], tmp_path / "out")
+    report = export_parquet(JournalSource([imported(tmp_path, tardis_trades())]), tmp_path / "out")
     table = pyarrow.parquet.read_table(tmp_path / "out" / "rows.parquet")
     assert table.num_rows == report["rows"]
     trades = [row for row in table.to_pylist() if row["kind"] == 6]
@@ -172,7 +178,7 @@ def test_a_book_that_broke_is_no_book_until_its_next_snapshot(tmp_path: Path) ->
     path = tmp_path / "frames"
     path.write_bytes(b"\n".join(msgspec.json.encode(frame) for frame in frames))
     import_frames(path, "bitfinex", tmp_path / "journal")
-    export_hftbacktest([tmp_path / "journal"], tmp_path / "out")
+    export_hftbacktest(JournalSource([tmp_path / "journal"]), tmp_path / "out")
     data = events(tmp_path / "out" / "bitfinex_tAAAUSD.npz")
     assert [int(ev) & 0xFF for ev in data["ev"]] == [SNAPSHOT, SNAPSHOT, CLEAR, CLEAR]
 
@@ -181,15 +187,15 @@ def test_a_book_that_broke_is_no_book_until_its_next_snapshot(tmp_path: Path) ->
 def test_a_refused_export_leaves_nothing(tmp_path: Path) -> None:
     journal = imported(tmp_path, tardis_book())
     with pytest.raises(TableError, match="nothing of this format"):
-        export_freqtrade([journal], tmp_path / "out", timeframe="5m")
+        export_freqtrade(JournalSource([journal]), tmp_path / "out", timeframe="5m")
     with pytest.raises(TableError, match="expected a timeframe"):
-        export_freqtrade([journal], tmp_path / "out", timeframe="0m")
+        export_freqtrade(JournalSource([journal]), tmp_path / "out", timeframe="0m")
     with pytest.raises(TableError, match="expected types"):
-        export_tardis([journal], tmp_path / "out", types=("quotes",))
+        export_tardis(JournalSource([journal]), tmp_path / "out", types=("quotes",))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
     with pytest.raises(TableError, match="new or empty"):
-        export_parquet([journal], tmp_path / "out")
+        export_parquet(JournalSource([journal]), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "journal", "out"]
 
 

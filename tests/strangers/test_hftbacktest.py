@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_controller.engine.export import export_hftbacktest
+from data_controller.engine.export import JournalSource, export_hftbacktest
 from data_controller.lake.importers import import_tardis
 from tests.engine.test_export import tardis_book, tardis_trades
 from tests.strangers.test_strangers import interpreter
@@ -22,7 +22,7 @@ def test_hftbacktest_ends_with_the_book_that_we_end_with(tmp_path: Path) -> None
     for file, content in zip(files, (tardis_book(), tardis_trades()), strict=True):
         file.write_bytes(content)
     import_tardis(files, tmp_path / "journal")
-    export_hftbacktest([tmp_path / "journal"], tmp_path / "out")
+    export_hftbacktest(JournalSource([tmp_path / "journal"]), tmp_path / "out")
     script = Path(__file__).parent / "run_hftbacktest.py"
     command = [str(python), str(script), str(tmp_path / "out" / "okx_A-B.npz"), "0.25", "9500", "9800"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)

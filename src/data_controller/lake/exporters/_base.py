@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from data_controller.errors import TableError
 from data_controller.exchanges.rows.frame import text_of
-from data_controller.market.rows import Control, Flag, Kind
+from data_controller.market.layout import BrokenBy
+from data_controller.market.rows import EVENT, Control, Flag, Kind
 from data_controller.market.tables import Channel, Tables
 
 Report = dict[str, Any]
 DAY_NS = 86_400 * 10**9
+_SAID_BY_NONE = {by.name for by in BrokenBy} - {"NOTHING", "GAP", "CLOSED", "MAINTENANCE"}
 
 
 class Chunk(NamedTuple):
@@ -81,6 +83,19 @@ def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     resubscribed = (rows["kind"] == Kind.CONTROL) & np.isin(rows["ref"], (Control.SUBSCRIBED, Control.UNSUBSCRIBED))
     over: NDArray[np.bool_] = (rows["kind"] == Kind.GAP) | resubscribed
     return over
+
+
+def with_breaks(rows: NDArray[np.void], gaps: list[dict[str, Any]]) -> NDArray[np.void]:
+    """`rows` with a GAP behind the record by which a book broke, where no row of its own says that it did."""
+    breaks = [gap for gap in gaps if gap["reason"] in _SAID_BY_NONE and not gap["ended_ns"]]
+    if not breaks:
+        return rows
+    more = np.zeros(len(breaks), EVENT)
+    for row, gap in zip(more, breaks, strict=True):
+        row["seq"], row["recv_ns"], row["channel"] = gap["seq"], gap["recv_ns"], gap["channel"]
+        row["kind"], row["flags"], row["size"] = Kind.GAP, Flag.LAST, BrokenBy[gap["reason"]]
+    at = np.searchsorted(rows["seq"], more["seq"], side="right")
+    return np.insert(rows.view("V64"), at, more.view("V64")).view(EVENT)
 
 
 def floats(digits: NDArray[np.int64], scale: NDArray[np.int8]) -> NDArray[np.float64]:

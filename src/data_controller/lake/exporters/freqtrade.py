@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import feather
 
 from data_controller.errors import TableError
-from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends
+from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends, file_name
 from data_controller.market.numbers import MAX_SCALE
 from data_controller.market.rows import Control, Flag, Kind
 from data_controller.market.tables import Channel
@@ -109,7 +109,7 @@ class _Trades:
 
 
 class FreqtradeExporter:
-    """One `BASE_QUOTE-TIMEFRAME.feather` an instrument.
+    """One `BASE_QUOTE-TIMEFRAME.feather` an instrument; in a folder for each exchange where there are several.
 
     A candles channel of that timeframe is taken as it is; else candles are made of trades, by exchange time where it is
     known. A candle is written only where the record covers all of its time: no half of one at either end, none across
@@ -136,18 +136,22 @@ class FreqtradeExporter:
 
     def finish(self, last_recv_ns: int) -> Report:
         """Write the files."""
-        found: dict[str, dict[int, tuple[float, ...]]] = {}
+        found: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
         for channel, trades in self._trades.items():
-            found[pair_of(channel.symbol)] = trades.complete(self._span_ns, last_recv_ns)
+            found[channel.venue, pair_of(channel.symbol)] = trades.complete(self._span_ns, last_recv_ns)
         for channel, candles in self._candles.items():
             over = {start: values for start, values in candles.items() if start + self._span_ns <= last_recv_ns}
-            found[pair_of(channel.symbol)] = over
+            found[channel.venue, pair_of(channel.symbol)] = over
+        written = {key: candles for key, candles in sorted(found.items()) if candles}
+        alone = len({venue for venue, _ in written}) <= 1
         files: Report = {}
-        for pair, candles in sorted(found.items()):
-            if candles:
-                name = f"{re.sub(r'[^A-Za-z0-9]', '_', pair)}-{self._timeframe}.feather"
-                _write(self._folder / name, candles)
-                files[name] = len(candles)
+        for (venue, pair), candles in written.items():
+            name = f"{re.sub(r'[^A-Za-z0-9]', '_', pair)}-{self._timeframe}.feather"
+            name = name if alone else f"{file_name(venue)}/{name}"
+            path = self._folder / name
+            path.parent.mkdir(exist_ok=True)
+            _write(path, candles)
+            files[name] = len(candles)
         return {"files": files}
 
 
