@@ -90,10 +90,15 @@ CAPTURES = (
 )
 
 
+def run_import(capture: Capture, journal: Path) -> Any:
+    """Import a capture into a new journal; returns the report."""
+    files = [RAW / file for file in capture.files]
+    return capture.how(files if len(files) > 1 else files[0], capture.exchange, journal)
+
+
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda c: Path(c.files[0]).name.split(".")[0])
 def test_a_capture_imports_and_verifies(capture: Capture, tmp_path: Path) -> None:
-    files = [RAW / file for file in capture.files]
-    report = capture.how(files if len(files) > 1 else files[0], capture.exchange, tmp_path / "journal")
+    report = run_import(capture, tmp_path / "journal")
     assert (report["frames"], report["fetched"], report["garbage_lines"]) == (capture.frames, capture.fetched, 0)
     result = verify([tmp_path / "journal"])
     assert result["ok"]

@@ -173,6 +173,34 @@ def test_a_full_book_of_unknown_length_is_widened_and_goes_on() -> None:
         assert books.books[c]["unknown_deletes"] == 0
 
 
+def test_packed_books_take_what_they_hold_and_go_on_as_they_were() -> None:
+    tables = Tables(channels=[channel("R0", 25), Channel("bitfinex", "tBTCUSD", "trades"), channel("P0", 0, "tETHUSD")])
+    first, again = Books(tables), Books(Tables())
+    rng = np.random.default_rng(2)
+    for c in (0, 2):
+        apply(first, row(Kind.CONTROL, ref=Control.SUBSCRIBED, channel=c))
+        apply(first, row(Kind.RESET, flags=Flag.SNAPSHOT | Flag.LAST, channel=c))
+    for step in range(400):
+        if step == 200:
+            packed = first.packed()
+            assert len(packed["levels"]) == sum(first.books["n_bid"]) + sum(first.books["n_ask"])
+            again.unpack(packed)
+        side, price, ref = rng.choice((1, -1)), int(rng.integers(1, 40)), int(rng.integers(1, 30))
+        kind = Kind.CANCEL if rng.random() < 0.3 else Kind.ADD
+        events = [
+            row(kind, side=side, price=price, size=2, ref=ref, channel=0),
+            row(Kind.SET, side=side, price=price, size=int(rng.integers(0, 3)), ref=1, channel=2),
+        ]
+        for books in (first, again) if step >= 200 else (first,):
+            for event in events:
+                apply(books, event)
+    for c in (0, 2):
+        assert as_dicts(first, c) == as_dicts(again, c)
+        own, other = first.books[c], again.books[c]
+        for name in ("proof", "events", "unknown_deletes", "crossed", "capacity", "n_bid", "n_ask"):
+            assert own[name] == other[name]
+
+
 def test_a_trimmed_book_keeps_its_subscribed_length() -> None:
     books = Books(Tables(channels=[channel("P0", 10)]))
     promise = Promise.TRIMMED | ChecksumRule.KRAKEN << RULE_SHIFT

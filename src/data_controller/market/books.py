@@ -88,6 +88,23 @@ class Books:
         self.books[row]["capacity"] *= 2
         self._place(range(row, row + 1))
 
+    def packed(self) -> dict[str, Any]:
+        """All books with the entries they hold and no room besides, as plain arrays."""
+        books, parts, at = self.books.copy(), [], 0
+        for row in np.flatnonzero(books["depth"]).tolist():
+            for side, first in ((1, "bid0"), (-1, "ask0")):
+                parts.append(self.side(row, side))
+                books[row][first] = at
+                at += len(parts[-1])
+        levels = np.concatenate([part.view("V48") for part in parts]).view(LEVEL) if parts else np.zeros(0, LEVEL)
+        return {"accept_mask": self.accept_mask, "books": books, "levels": levels}
+
+    def unpack(self, packed: dict[str, Any]) -> None:
+        """Become what was `packed`."""
+        self.accept_mask, self.books, self.levels = packed["accept_mask"], packed["books"].copy(), packed["levels"]
+        self.index, self._used_levels = np.zeros(0, CELL), len(self.levels)  # no room: all move to arrays with some
+        self._place(range(len(self.books)))
+
     def _place(self, rows: range) -> None:
         """Give each book of `rows` new bands behind all others and move its entries there.
 

@@ -39,7 +39,7 @@ def dump(pipeline: Pipeline, config: dict[str, Any]) -> bytes:
     state = {
         "config": config,
         "pipeline": {name: getattr(pipeline, name) for name in _PIPELINE},
-        "books": vars(pipeline.books),
+        "books": pipeline.books.packed(),
         "decoders": [_plain(decoder) for decoder in pipeline.decoders],
         "subscriptions": [None if s is None else _plain(s) for s in pipeline.subscriptions],
     }
@@ -59,7 +59,7 @@ def restore(pipeline: Pipeline, content: bytes) -> dict[str, Any]:
     )
     pipeline.begin(start)
     vars(pipeline).update(state["pipeline"])
-    vars(pipeline.books).update(state["books"])
+    pipeline.books.unpack(state["books"])
     for fresh, plain in zip(pipeline.decoders, state["decoders"], strict=True):
         vars(fresh).update(plain)
     for wishes, plain in zip(pipeline.subscriptions, state["subscriptions"], strict=True):
