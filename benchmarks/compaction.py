@@ -1,8 +1,9 @@
 """Compaction: events a second on one core, Parquet bytes an event by column, and a query of a day of one instrument.
 
 The journal is the one of `benchmarks.replay` (100 instruments, kept under build/); its copy is compacted in a process
-of its own on one core, and the lake that comes out is asked in others. Run: python -m benchmarks compaction
-(REPLAY_FRAMES=300000 for a small one)
+of its own on one core. What the lake then holds of one instrument is repeated until it fills a day, in a commit an
+hour as a live compactor makes them, and that day is asked in processes that have asked nothing before.
+Run: python -m benchmarks compaction (REPLAY_FRAMES=300000 for a small one)
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from benchmarks._cores import cores, set_affinity
 from benchmarks.replay import environment, journal
 
 ROUNDS = 3
+DAY_ROWS = 5_000_000
+"""Rows of a book in a day: 58 a second; Bitfinex's BTC/USD has about 20, Binance's BTC/USDT 200."""
 SQL = """
 SELECT date_trunc('minute', recv_time) AS minute, count(*) AS changes, avg(size) AS size
 FROM book WHERE exchange = 'bitfinex' AND instrument = '{instrument}' AND kind = 'SET' AND date = '{date}'
@@ -91,24 +94,45 @@ def split(lake: str) -> dict[str, Any]:
     return found
 
 
-def queried(lake: str) -> dict[str, Any]:
-    """One query of the day and instrument with the most rows, in a process that has asked nothing before."""
+def whole_day(lake: str, target: str) -> dict[str, Any]:
+    """A lake of one day of one instrument, made of what `lake` holds of the one with the most rows."""
+    import numpy as np
+
+    from data_controller.lake.catalogue import Catalogue, Source, commit_name
+    from data_controller.lake.layout import DAY_NS, Key
+    from data_controller.lake.store import Store
+    from data_controller.lake.writer import Draft
+
+    catalogue, store = Catalogue(Store(lake)), Store(target)
+    held: dict[str, int] = {}
+    for file in catalogue.files(channel="book"):
+        held[file.instrument] = held.get(file.instrument, 0) + file.rows
+    instrument = max(held, key=lambda name: held[name])
+    files = catalogue.files(channel="book", instrument=instrument)
+    own = np.concatenate([catalogue.events(file).view("V64") for file in files])
+    first = files[0]
+    key = Key(first.exchange, "book", instrument, first.date, first.precision, first.frequency, first.length, first.row)
+    day_ns, hour_rows = first.first_recv_ns // DAY_NS * DAY_NS, DAY_ROWS // 24
+    for hour in range(24):
+        at = np.arange(hour * hour_rows, (hour + 1) * hour_rows)
+        rows = own[at % len(own)].view(catalogue.events(first).dtype)
+        rows["seq"], rows["recv_ns"] = first.first_seq + at, day_ns + at * (DAY_NS // DAY_ROWS)
+        draft = Draft(store)
+        draft.events(key, rows)
+        draft.finish()
+        draft.commit(commit_name(first.first_seq >> 40, hour), Source(kind="benchmark"), "")
+    return {"instrument": instrument, "date": first.date, "rows": 24 * hour_rows}
+
+
+def queried(lake: str, instrument: str, date: str) -> dict[str, Any]:
+    """One query, in a process that has asked nothing before."""
     from data_controller.lake.catalogue import Catalogue
     from data_controller.lake.query import Query
     from data_controller.lake.store import Store
 
     began = time.perf_counter()
-    catalogue = Catalogue(Store(lake))
-    days: dict[tuple[str, str], int] = {}
-    for file in catalogue.files(channel="book"):
-        days[file.instrument, file.date] = days.get((file.instrument, file.date), 0) + file.rows
-    instrument, date = max(days, key=lambda day: days[day])
-    answer = Query(catalogue).run(SQL.format(instrument=instrument, date=date))
-    return {
-        "seconds": round(time.perf_counter() - began, 3),
-        "rows_read": days[instrument, date],
-        "rows": len(answer.rows),
-    }
+    answer = Query(Catalogue(Store(lake))).run(SQL.format(instrument=instrument, date=date))
+    return {"seconds": round(time.perf_counter() - began, 3), "minutes": len(answer.rows)}
 
 
 def measure() -> dict[str, Any]:
@@ -120,11 +144,13 @@ def measure() -> dict[str, Any]:
             lake = str(folder / f"lake-{number}")
             rounds.append(child("compacted", str(folder / f"journal-{number}"), lake))
         by_column = child("split", lake)
-        queries = [child("queried", lake) for _ in range(ROUNDS)]
+        day = child("whole_day", lake, str(folder / "day"))
+        queries = [child("queried", str(folder / "day"), day["instrument"], day["date"]) for _ in range(ROUNDS)]
     rate = median(each["events_per_s"] for each in rounds)
     return {
         "rounds": rounds,
         "split": by_column,
+        "day": day,
         "queries": queries,
         "targets": [
             {
@@ -142,7 +168,7 @@ def measure() -> dict[str, Any]:
                 "better": "less",
             },
             {
-                "what": "query of a day of one instrument",
+                "what": f"query of a day of one instrument, {day['rows']:,} rows",
                 "target": 1.0,
                 "measured": median(each["seconds"] for each in queries),
                 "unit": "s",
@@ -155,5 +181,5 @@ def measure() -> dict[str, Any]:
 if __name__ == "__main__":
     if cores():
         set_affinity(0, [cores()[-1]])
-    stages = {"compacted": compacted, "split": split, "queried": queried}
+    stages = {"compacted": compacted, "split": split, "whole_day": whole_day, "queried": queried}
     print(json.dumps(stages[sys.argv[1]](*sys.argv[2:])))
