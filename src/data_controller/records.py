@@ -84,6 +84,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     request: str
     status: int  # HTTP status; 0: no answer came, and the body says why
     body: bytes
+    asked_ns: int = 0  # engine time when it was asked for; 0 unknown, as in a capture
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,10 +54,11 @@ class Session:
         self.decoder.closed(conn, self._next(), self.now_ns, self.buffer)
         self._apply()
 
-    def fetch(self, url: str, body: Any, *, status: int = 200, conn: int = 0) -> list[np.void]:
+    def fetch(self, url: str, body: Any, *, status: int = 200, conn: int = 0, asked_ns: int = 0) -> list[np.void]:
         """A REST answer arrives; returns its rows."""
         before = len(self.rows)
-        for _ in self.decoder.fetched(conn, url, status, text(body), self._next(), self.now_ns, self.buffer):
+        answer = (conn, url, status, text(body), self._next(), self.now_ns, self.buffer, asked_ns)
+        for _ in self.decoder.fetched(*answer):
             self._apply()
         self._apply()
         return self.rows[before:]

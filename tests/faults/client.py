@@ -79,12 +79,12 @@ class Client:
             assert after == 1, f"expected the decoder to consume one frame, was {after}: {data[:200]!r}"
         return self._apply(now_ns)
 
-    def fetched(self, conn: int, request: str, status: int, body: bytes, now_ns: int) -> set[int]:
+    def fetched(self, conn: int, request: str, status: int, body: bytes, now_ns: int, asked_ns: int = 0) -> set[int]:
         """Take a REST answer; the rows of the books it touched."""
         self._seq += 1
         self._rows.stop = 0
         touched: set[int] = set()
-        for _ in self.decoder.fetched(conn, request, status, body, self._seq, now_ns, self._rows):
+        for _ in self.decoder.fetched(conn, request, status, body, self._seq, now_ns, self._rows, asked_ns):
             touched |= self._apply(now_ns)
             self._rows.stop = 0
         return touched | self._apply(now_ns)

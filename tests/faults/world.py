@@ -53,7 +53,7 @@ class World:
         self.answers_take_s = (0.02, 0.3)
         self._urls: dict[int, str] = {}
         self._asked: list[tuple[int, int, Link, str]] = []  # due, connection, link, address
-        self._answers: list[tuple[int, int, Link, str, int, bytes]] = []
+        self._answers: list[tuple[int, int, Link, str, int, bytes, int]] = []
         self.client = Client(settings, self._perform, style.decoder, style.subscriptions)
         self._records: deque[tuple[Kind, int]] = deque()
         self._requests: deque[tuple[int, int, Link, bytes]] = deque()
@@ -122,18 +122,18 @@ class World:
         """Answer what was fetched, and let the client have answers that are due."""
         for item in [asked for asked in self._asked if asked[0] <= self.now_ns]:
             self._asked.remove(item)
-            _, conn, link, url = item
+            asked_at_ns, conn, link, url = item
             status, body = self.style.fetch(url)
             if self.lose_answers:
                 self.lose_answers -= 1
                 continue
             due_ns = self.now_ns + int(self.rng.uniform(*self.answers_take_s) * S)
-            self._answers.append((due_ns, conn, link, url, status, body))
+            self._answers.append((due_ns, conn, link, url, status, body, asked_at_ns - LATENCY_NS))
         for answer in [answer for answer in self._answers if answer[0] <= self.now_ns]:
             self._answers.remove(answer)
-            _, conn, link, url, status, body = answer
+            _, conn, link, url, status, body, asked_ns = answer
             if self.links.get(conn) is link:  # the shell drops what an earlier socket asked for
-                self._answer(conn, url, status, body)
+                self._answer(conn, url, status, body, asked_ns)
 
     def _open(self, conn: int) -> None:
         del self._opening[conn]
@@ -182,9 +182,9 @@ class World:
             known = row < len(checks_ok)
             self._compare(row, known and int(self.client.books.books["checks_ok"][row]) > int(checks_ok[row]))
 
-    def _answer(self, conn: int, url: str, status: int, body: bytes) -> None:
+    def _answer(self, conn: int, url: str, status: int, body: bytes, asked_ns: int = 0) -> None:
         used = int(self.client.decoder.counters["fetched_in_vain"])
-        touched = self.client.fetched(conn, url, status, body, self.now_ns)
+        touched = self.client.fetched(conn, url, status, body, self.now_ns, asked_ns)
         if int(self.client.decoder.counters["fetched_in_vain"]) == used:
             for row in touched:
                 self.style.answered(row, body)

@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from data_controller.config import parse
 from data_controller.engine.replay import Replay
 from data_controller.engine.summary import summary_of
 from data_controller.features.layout import VALID_NS
-from data_controller.records import NO_CONNECTION, Batch, Command, Kind, Pulse
+from data_controller.market.layout import Proof
+from data_controller.records import NO_CONNECTION, Batch, Command, Fetched, Kind, Pulse, Start
 from tests.pipeline.recording import Recording, eager_bundle, eager_config
 
 
@@ -241,3 +243,40 @@ def test_a_frame_of_a_connection_nobody_has_is_counted(recording: Recording, con
     runner.feed(cut, 0, len(cut.recv_ns))
     assert runner.pipeline.counters["bad_records"] == 1
     assert summary_of(runner.pipeline)["frames"] == replayed(recording.batch)["frames"]
+
+
+@pytest.mark.parametrize("levels", [30_000, 31_000, 32_500])
+def test_a_connection_that_ends_right_behind_a_large_fetched_book_is_taken(levels: int) -> None:
+    """All in one step: nothing makes room in between."""
+    config = parse({"exchanges": {"binance": {"instruments": ["BNBBTC"]}}})
+    start = Start(
+        run=1, code="", lock="", platform="", config=config.effective(), instruments=[], channels=[],
+        restored={"record_only": True},
+    )  # fmt: skip
+    body = {"lastUpdateId": 9, "bids": [[f"{k + 1}", "1"] for k in range(levels)]}
+    body["asks"] = [[f"{100_000 + k}", "1"] for k in range(levels)]
+    url = "https://api.binance.com/api/v3/depth?symbol=BNBBTC&limit=1000"
+    records = [
+        (Kind.START, NO_CONNECTION, msgspec.json.encode(start)),
+        (Kind.OPENED, 0, b""),
+        (Kind.FRAME, 0, b'{"result":["bnbbtc@depth@100ms"],"id":1}'),
+        (Kind.FETCHED, 0, msgspec.json.encode(Fetched(request=url, status=200, body=msgspec.json.encode(body)))),
+        (Kind.CLOSED, 0, b""),
+        (Kind.OPENED, 0, b""),
+    ]
+    parts = [payload for _, _, payload in records]
+    batch = Batch(
+        1 << 40,
+        np.arange(1, len(records) + 1) * 1_000_000,
+        np.array([kind for kind, _, _ in records], np.uint8),
+        np.array([conn for _, conn, _ in records], np.int32),
+        np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int32),
+        np.frombuffer(bytearray(b"".join(parts)), np.uint8),
+    )
+    runner = Replay(record_only=True)
+    runner.feed(batch, 0, len(records))
+    runner.finish()
+    book = runner.pipeline.books.books[0]
+    assert (runner.pipeline.counters["bad_records"], int(book["n_bid"])) == (0, levels)
+    assert Proof(book["proof"]) is Proof.BROKEN
+    assert runner.pipeline.digests.result()["events"]["rows"] > 2 * levels

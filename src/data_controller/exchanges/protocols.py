@@ -68,11 +68,12 @@ class Decoder(Protocol):
         """A connection ended: append GAP rows for its channels, then its CONTROL row."""
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """Append the rows of a REST answer, such as a snapshot that a stream of changes is spliced to.
 
-        Yields where `rows` is full, for the caller to apply what is there and clear it. `request` is the address.
+        Yields where `rows` is full, for the caller to apply what is there and clear it. `request` is the address;
+        `asked_ns` is when it was asked for, 0 unknown.
         """
         ...
 

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.kernels import kernel
+from data_controller.market.rows import Kind
 
 RING = 4096
 """Trade ids remembered a channel."""
 _BLOCK = 64
+_TRADE = int(Kind.TRADE)
 
 
 class Rings:
@@ -62,3 +64,16 @@ def remember(rings: Any, ring: Any, trade_id: Any) -> None:
     if count == 0 or trade_id > rings[ring, 1]:
         rings[ring, 1] = trade_id
     rings[ring, 0] = count + 1
+
+
+@kernel
+def remember_trades(rows: Any, first: Any, r: Any, rings: Any) -> None:
+    """Remember the TRADE rows `first..r` of a frame that was read whole; each has its ring in `part`, which becomes 0.
+
+    Those of a frame that is refused half way are not remembered: the venue tells them again.
+    """
+    for k in range(first, r):
+        if rows[k].kind == _TRADE:
+            if rows[k].ref != 0:
+                remember(rings, np.int64(rows[k].part), rows[k].ref)
+            rows[k].part = 0

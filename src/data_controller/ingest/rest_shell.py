@@ -95,6 +95,7 @@ class RestShell:
         }
 
     async def _do(self, action: Fetch, life: int) -> None:
+        asked_ns = self._now_ns()
         try:
             wait_ns = action.not_before_ns - self._now_ns()
             if wait_ns > 0:
@@ -107,7 +108,7 @@ class RestShell:
             if self._life_of(action.conn) != life:
                 self.counters["dropped"] += 1
                 return
-            self._push(action, status, body)
+            self._push(action, status, body, asked_ns)
         finally:
             self._waiting[action.venue] -= 1
 
@@ -123,7 +124,7 @@ class RestShell:
         self.counters["fetched"] += 1
         return reply.status, reply.body
 
-    def _push(self, action: Fetch, status: int, body: bytes) -> None:
-        record = Fetched(request=redacted(action.url), status=status, body=body)
+    def _push(self, action: Fetch, status: int, body: bytes, asked_ns: int = 0) -> None:
+        record = Fetched(request=redacted(action.url), status=status, body=body, asked_ns=asked_ns)
         self._sink.push(_FETCHED, action.conn, self._now_ns(), _encode(record))
         self._sink.wake()

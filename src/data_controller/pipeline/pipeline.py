@@ -282,6 +282,7 @@ class Pipeline:
         if opened:
             self.gaps.opened(conn, self.now_ns)
         decoder = self.decoders[venue]
+        self._make_room()
         (decoder.opened if opened else decoder.closed)(conn, self._seq, self.now_ns, self.rows)
         self._apply()
 
@@ -291,7 +292,10 @@ class Pipeline:
             self.counters["bad_records"] += 1
             return
         decoder = self.decoders[venue]
-        parts = decoder.fetched(conn, answer.request, answer.status, answer.body, self._seq, self.now_ns, self.rows)
+        self._make_room()
+        parts = decoder.fetched(
+            conn, answer.request, answer.status, answer.body, self._seq, self.now_ns, self.rows, answer.asked_ns
+        )
         for _ in parts:
             self._apply()
             self._hash_rows()
@@ -349,6 +353,11 @@ class Pipeline:
         elif rows.start:
             self._digests.events.add_bytes(self._row_bytes[: rows.start * EVENT.itemsize], rows.start)
         rows.clear()
+
+    def _make_room(self) -> None:
+        """See that what a single record makes finds room, whatever came before it."""
+        if self.rows.stop >= MAX_ROWS_GATHERED:
+            self._hash_rows()
 
     def _stopped(self, row: np.void, why: int, detail: int) -> None:
         """The loop came upon something that wants Python; `row` is applied."""

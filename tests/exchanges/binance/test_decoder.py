@@ -276,3 +276,69 @@ def test_genuine_captures_have_no_gap(
     assert (counted, counters["frames"], counters["trades"], counters["quotes"]) == (frames, frames, trades, quotes)
     assert counters["sequence_gaps"] == counters["quarantined"] == session.total("crossed") == 0
     assert session.proofs() == {("PROVED", "SEQUENCE"): books}
+
+
+def test_a_snapshot_asked_for_before_its_stream_began_is_of_no_use() -> None:
+    session = Session(BinanceDecoder)
+    session.fetch(URL, SNAPSHOT, asked_ns=session.now_ns)  # nothing is kept of it either
+    session.feed({"result": ["bnbbtc@depth@100ms"], "id": 1})
+    assert session.proof() == Proof.EMPTY
+    asked_ns = session.now_ns
+    session.feed({"result": [], "id": 2}, {"result": ["bnbbtc@depth@100ms"], "id": 3})
+    session.fetch(URL, SNAPSHOT, asked_ns=asked_ns)
+    assert (session.proof(), int(session.rows[-1]["size"])) == (Proof.EMPTY, 0)
+    session.fetch(URL, SNAPSHOT, asked_ns=session.now_ns)
+    assert session.proof() == Proof.PROVED
+
+
+def test_a_snapshot_asked_for_before_something_was_lost_is_of_no_use() -> None:
+    session = spot()
+    asked_ns = session.now_ns
+    session.feed(b"{")
+    assert session.proof() == Proof.BROKEN
+    session.fetch(URL, SNAPSHOT | {"lastUpdateId": 170}, asked_ns=asked_ns)
+    assert session.proof() == Proof.BROKEN
+    session.fetch(URL, SNAPSHOT | {"lastUpdateId": 171}, asked_ns=session.now_ns)
+    assert session.proof() == Proof.PROVED
+
+
+def test_a_list_of_more_streams_than_find_room_is_refused_whole() -> None:
+    session = spot()
+    session.feed({"result": [f"a{k}@trade" for k in range(60_000)], "id": 1})
+    assert session.decoder.counters["quarantined"] == 1
+    assert len(session.tables.channels) == 1
+    assert session.proof() == Proof.BROKEN
+
+
+def test_what_is_not_traded_in_the_book_is_no_trade() -> None:
+    session = Session(BinanceUsdmDecoder)
+    trade = {
+        "e": "trade",
+        "E": 1672515782136,
+        "T": 1672515782136,
+        "s": "BTCUSDT",
+        "t": 7,
+        "p": "0",
+        "q": "0",
+        "m": True,
+    }
+    session.feed({"stream": "btcusdt@trade", "data": trade | {"p": "5", "q": "1", "X": "MARKET"}})
+    rows = session.feed(
+        {"stream": "btcusdt@trade", "data": trade | {"t": 8, "X": "NA"}},
+        {"stream": "btcusdt@trade", "data": trade | {"t": 9, "p": "5", "q": "1", "X": "INSURANCE_FUND"}},
+    )
+    assert rows == []
+    counters = session.decoder.counters
+    assert (counters["trades"], counters["trades_off_book"], counters["quarantined"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "1e300"])
+def test_a_candle_of_no_number_is_refused(value: str) -> None:
+    session = Session(BinanceDecoder)
+    candle = {"t": 1672515780000, "o": "1", "h": "1", "l": "1", "c": "1", "v": value, "i": "1m", "x": True}
+    session.feed({"stream": "bnbbtc@kline_1m", "data": {"e": "kline", "E": 1, "s": "BNBBTC", "k": candle}})
+    assert session.decoder.counters["quarantined"] == 1
+    assert session.decoder.side_rows["candles"] == []
+    candle |= {"t": 10**26, "v": "1"}
+    session.feed({"stream": "bnbbtc@kline_1m", "data": {"e": "kline", "E": 1, "s": "BNBBTC", "k": candle}})
+    assert session.decoder.side_rows["candles"] == []

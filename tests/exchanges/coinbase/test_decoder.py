@@ -338,3 +338,13 @@ def test_hostile_frames_and_answers_are_rows_or_quarantine(frames: list[bytes], 
     session.feed(SNAPSHOT)
     assert session.decoder.counters["frames"] == len(frames) + 3
     session.check()
+
+
+def test_a_book_that_comes_late_does_not_replace_a_newer_one() -> None:
+    session = with_orders()
+    session.feed(opened(101, "b4", "295.95", "1"), opened(102, "b5", "295.94", "1"))
+    before = sizes(session)
+    session.fetch(URL, BOOK)
+    assert (sizes(session), int(session.rows[-1]["size"])) == (before, 0)
+    session.feed(opened(103, "b6", "295.93", "1"))
+    assert session.proof() == Proof.PROVED

@@ -283,3 +283,24 @@ def test_hostile_frames_are_rows_or_quarantine(frames: list[bytes]) -> None:
     session.feed(docs.BOOK_ACK, docs.LEVEL3_ACK, docs.snapshot(), docs.orders_snapshot(), *frames, docs.snapshot())
     assert session.decoder.counters["frames"] == len(frames) + 5
     session.check()
+
+
+def test_a_message_of_too_many_pairs_is_refused_and_breaks_the_books_of_its_connection() -> None:
+    session = with_book()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    pairs = [f"{a}{b}{c}/USD" for a in letters for b in letters for c in letters]
+    items = ",".join(f'{{"symbol":"{pair}"}}' for pair in pairs)
+    rows = session.feed(f'{{"channel":"trade","type":"update","data":[{items}]}}')
+    assert session.proof() is Proof.BROKEN
+    assert session.decoder.counters["quarantined"] == 1
+    assert len(rows) < 2 * 64 + 8
+
+
+def test_trades_of_a_frame_that_was_refused_are_taken_when_they_are_told_again() -> None:
+    session = Session(KrakenDecoder)
+    session.feed(docs.TRADE)
+    told = docs.TRADE.replace("4665846", "4665848").replace("4665847", "4665849")
+    session.feed(told.replace('"buy"', '"nobody"'))
+    assert session.decoder.counters["quarantined"] == 1
+    rows = session.feed(told)
+    assert [int(row["ref"]) for row in rows if row["kind"] == Kind.TRADE] == [4665848, 4665849]

@@ -340,3 +340,22 @@ def test_with_faults_in_a_genuine_capture_no_proved_book_differs_in_what_its_che
     frames = [payload for what, _, _, payload in capture(CAPTURE) if what == "frame"][:500]
     true, own = Session(OkxDecoder, keep=True), Session(OkxDecoder)
     assert endure(true, own, frames, seed, top=25, rate=0.005, flips=True) > 5
+
+
+def test_numbers_that_begin_anew_behind_a_fetched_snapshot_are_followed() -> None:
+    fetched = {
+        "asks": [["8477", "7", "0", "2"]],
+        "bids": [["8476", "1", "0", "1"]],
+        "ts": "1629966436396",
+        "seqId": 100,
+    }
+    answer = {"code": "0", "data": [fetched]}
+    session = Session(OkxDecoder)
+    session.feed(ACK, book("update", 90, 95))
+    session.fetch(URL, answer)
+    session.feed(book("update", 100, 3, [["8477", "1", "0", "1"]]), book("update", 3, 4, [["8477", "2", "0", "1"]]))
+    assert (session.proof(), session.sides()[1]) == (Proof.PROVED, {"8477": "2"})
+    waiting = Session(OkxDecoder)
+    waiting.feed(ACK, book("update", 98, 100), book("update", 100, 3, [["8477", "3", "0", "1"]]), book("update", 3, 5))
+    waiting.fetch(URL, answer)
+    assert (waiting.proof(), waiting.sides()[1]) == (Proof.PROVED, {"8477": "3"})

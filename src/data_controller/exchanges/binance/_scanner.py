@@ -31,6 +31,7 @@ from data_controller.exchanges.streaming.state import (
     C_SEQUENCE_GAPS,
     C_STALE_UPDATES,
     C_TRADES,
+    C_TRADES_OFF_BOOK,
     C_TRADES_REPEATED,
     CHAINED,
     LIVE,
@@ -64,6 +65,7 @@ _EVENT, _SYMBOL, _EVENT_TIME, _TIME = name("e"), name("s"), name("E"), name("T")
 _FIRST, _LAST, _PREVIOUS = name("U"), name("u"), name("pu")
 _BIDS, _ASKS = name("b"), name("a")
 _BID_SIZE, _ASK_SIZE = name("B"), name("A")
+_EXECUTION, _MARKET = name("X"), name("MARKET")
 _PRICE, _QUANTITY, _TRADE_ID, _AGGREGATE_ID, _BUYER_MAKES = name("p"), name("q"), name("t"), name("a"), name("m")
 _MS = 1_000_000
 
@@ -145,6 +147,11 @@ def _read(
             return min(r, REFUSED)
         counters[C_QUOTES] += 1
         return stamp(rows, stop, r, seq, now, cell.row, exch_ns)
+    kind = member(tape, body, _EXECUTION)
+    if kind != 0 and text(tape, kind) != _MARKET:
+        # Not of the book: an insurance fund's, or a place holder whose price is 0.
+        counters[C_TRADES_OFF_BOOK] += 1
+        return stop
     there, ref = integer(tape, member(tape, body, _TRADE_ID))
     if not there:
         there, ref = integer(tape, member(tape, body, _AGGREGATE_ID))

@@ -12,7 +12,7 @@ from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import AGAIN
 from data_controller.exchanges.streaming.snapshots import Snapshot, read_levels
-from data_controller.exchanges.streaming.splice import Held, SplicedDecoder
+from data_controller.exchanges.streaming.splice import SplicedDecoder
 from data_controller.exchanges.streaming.tape import name
 from data_controller.market.rows import Control, Kind, Promise
 from data_controller.market.tables import Channel, Stream
@@ -111,6 +111,8 @@ class BinanceDecoder(SplicedDecoder):
         if not isinstance(names, list):
             return None
         wanted: dict[int, str] = {int(name(text)): text for text in names if isinstance(text, str)}
+        if 2 * (len(wanted) + self._used) > rows.room:
+            return "expected at most as many streams as the row buffer holds, was more"
         live = self._cells[(self._cells["conn"] == conn) & (self._cells["state"] == state.LIVE)]["key"].tolist()
         for key in live:
             if key not in wanted:
@@ -174,11 +176,6 @@ class BinanceDecoder(SplicedDecoder):
 
     def _read_snapshot(self, body: bytes) -> Snapshot | None:
         return read_levels(body, last=_LAST_UPDATE, bids=_BIDS, asks=_ASKS)
-
-    def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
-        if cell["phase"] != state.NEW and snapshot.last < cell["last"]:
-            return None  # an answer that comes late: changes behind it are in the book already, and are not sent again
-        return super()._fitting(cell, snapshot)
 
     def _joins(self, last: int, first: int, until: int, prev: int) -> int:
         if until < last + 1:

@@ -106,7 +106,7 @@ class BitfinexDecoder:
         self._control(rows, seq, recv_ns, conn, Control.CLOSED)
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """Nothing: Bitfinex's stream brings its own snapshots."""
         return iter(())

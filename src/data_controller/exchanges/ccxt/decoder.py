@@ -68,7 +68,7 @@ class CcxtDecoder:
             self._put(rows, seq, recv_ns, Kind.CONTROL, ref=Control.CLOSED, part=conn)
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """Nothing: the bridge asks for what it needs itself."""
         return iter(())

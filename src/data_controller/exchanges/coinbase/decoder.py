@@ -127,12 +127,12 @@ class CoinbaseDecoder(SplicedDecoder):
     # the splice
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """A snapshot; or an ERROR row for each channel of a request that was never sent, for want of a key."""
         message = unsent(request, status)
         if message is None:
-            yield from super().fetched(conn, request, status, body, seq, recv_ns, rows)
+            yield from super().fetched(conn, request, status, body, seq, recv_ns, rows, asked_ns)
             return
         for _, channel in self._named(message.get("channels")):
             if channel in self.tables.channels:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember, seen
+from data_controller.exchanges.rings import remember_trades, seen
 from data_controller.exchanges.streaming.rows import (
     ABSURD,
     NO_ROOM,
@@ -162,10 +162,11 @@ def _read_trades(
         if seen(rings, cell.ring, ref):
             counters[C_TRADES_REPEATED] += 1
         else:
-            remember(rings, cell.ring, ref)
+            rows[r].part = cell.ring
             counters[C_TRADES] += 1
             r = behind
         at = np.int64(tape[at].after)
+    remember_trades(rows, stop, r, rings)
     return stamp(rows, stop, r, seq, now, cell.row, 0)
 
 

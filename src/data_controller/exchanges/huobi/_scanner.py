@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember, seen
+from data_controller.exchanges.rings import remember_trades, seen
 from data_controller.exchanges.streaming.levels import mark_old, put_counted_levels, trade_ref
 from data_controller.exchanges.streaming.rows import (
     REFUSED,
@@ -179,9 +179,10 @@ def _read_trades(tape: Any, t: Any, rows: Any, stop: Any, cell: Any, rings: Any,
         if seen(rings, cell.ring, ref):
             counters[C_TRADES_REPEATED] += 1
         else:
-            remember(rings, cell.ring, ref)
+            rows[r].part = cell.ring
             old = cell.phase == NEW and mark_old(rows[r], cell)
             counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
             r = behind
         entry = np.int64(tape[entry].after)
+    remember_trades(rows, stop, r, rings)
     return r

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember, seen
+from data_controller.exchanges.rings import remember_trades, seen
 from data_controller.exchanges.streaming.rows import (
     ABSURD,
     NO_ROOM,
@@ -158,6 +158,7 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
             if r < 0:
                 return r
         at = np.int64(tape[at].after)
+    remember_trades(rows, stop, r, rings)
     return r
 
 
@@ -188,11 +189,12 @@ def _read_trade(
     if seen(rings, cell.ring, ref):
         counters[C_TRADES_REPEATED] += 1
         return stop
-    remember(rings, cell.ring, ref)
     if old:
         rows[stop].flags |= _OLD
     counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
-    return stamp(rows, stop, r, seq, now, cell.row, 0)
+    stamp(rows, stop, r, seq, now, cell.row, 0)
+    rows[stop].part = cell.ring
+    return r
 
 
 @kernel

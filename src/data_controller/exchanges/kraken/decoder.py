@@ -12,7 +12,7 @@ import numpy as np
 from data_controller.exchanges.kraken import _scanner as scanner
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
-from data_controller.exchanges.streaming.decoder import AGAIN, StreamDecoder
+from data_controller.exchanges.streaming.decoder import AGAIN, MOST_NEW, StreamDecoder
 from data_controller.exchanges.streaming.keys import unsent
 from data_controller.exchanges.streaming.moves import HELD_THERE
 from data_controller.market.layout import BrokenBy, ChecksumRule
@@ -69,7 +69,7 @@ class KrakenDecoder(StreamDecoder):
         super()._forget(conn)
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """An ERROR row where a request was never sent, for want of a key that can only read."""
         message = unsent(request, status)
@@ -93,17 +93,18 @@ class KrakenDecoder(StreamDecoder):
             return self._instruments(message, conn, seq, recv_ns, rows)
         if not isinstance(name, str) or not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
             return "expected a channel and its data, was other JSON"
-        again = False
+        again, new = False, 0
         for item in data:
             found = stream_of(self.venue, {**item, "channel": name})
             if found is None or (found[1].stream == "book" and self._cell(conn, found[0]) is None):
                 # A book whose depth nobody said cannot be cut to it.
                 self._counts[state.C_UNKNOWN_EVENTS] += 1
                 continue
-            if rows.room < 8:
-                return "expected at most as many entries as the row buffer holds, was more"
             cell = self._cell(conn, found[0])
             if cell is None:
+                new += 1
+                if new > MOST_NEW:
+                    return f"expected at most {MOST_NEW} streams that nobody knew, was more"
                 if not self._join(conn, *found, seq, recv_ns, rows):
                     continue
                 cell = self._cell(conn, found[0])

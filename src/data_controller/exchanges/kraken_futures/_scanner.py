@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember, seen
+from data_controller.exchanges.rings import remember_trades, seen
 from data_controller.exchanges.streaming.rows import (
     NO_ROOM,
     REFUSED,
@@ -124,7 +124,10 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
         r = _put_trade(tape, 0, rows, stop, rings, cell.ring, counters)
     else:
         r = _put_old_trades(tape, rows, stop, rings, cell.ring, counters)
-    return r if r < 0 else stamp(rows, stop, r, seq, now, cell.row, 0)
+    if r < 0:
+        return r
+    remember_trades(rows, stop, r, rings)
+    return stamp(rows, stop, r, seq, now, cell.row, 0)
 
 
 @kernel
@@ -147,7 +150,7 @@ def _put_trade(tape: Any, t: Any, rows: Any, r: Any, rings: Any, ring: Any, coun
     if seen(rings, ring, ref):
         counters[C_TRADES_REPEATED] += 1
         return r
-    remember(rings, ring, ref)
+    rows[r].part = ring
     counters[C_TRADES] += 1
     return behind
 

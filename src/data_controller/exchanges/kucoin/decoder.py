@@ -131,8 +131,6 @@ class KucoinDecoder(SplicedDecoder):
         return read_levels(body, last=_SEQUENCE, bids=_BIDS, asks=_ASKS, inside=_DATA, exch_ns=answer.data.time * _MS)
 
     def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
-        if cell["phase"] == state.CHAINED and snapshot.last < cell["last"]:
-            return None  # changes behind it are in the book already, and are not sent again
         fitting = super()._fitting(cell, snapshot)
         return None if fitting is None else [held._replace(rows=_behind(held, snapshot.last)) for held in fitting]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember, seen
+from data_controller.exchanges.rings import remember_trades, seen
 from data_controller.exchanges.streaming.levels import (
     mark_old,
     number_parts,
@@ -20,6 +20,7 @@ from data_controller.exchanges.streaming.levels import (
     trade_ref,
 )
 from data_controller.exchanges.streaming.rows import (
+    NO_ROOM,
     REFUSED,
     UNUSUAL,
     put_check,
@@ -161,6 +162,8 @@ def _read(
         return REFUSED
     snapshot = verb in (_A_SNAPSHOT, _A_PARTIAL)
     alone = entry < end and np.int64(tape[entry].after) == end
+    if not alone and len(rows) - stop < end - entry:
+        return NO_ROOM  # before anything of an entry is kept: the frame is read again
     r = stop
     while entry < end:
         if arg == 0:
@@ -183,6 +186,7 @@ def _read(
         entry = np.int64(tape[entry].after)
     if arg != 0 and cells[at].stream != BOOK:
         cells[at].phase = CHAINED
+    remember_trades(rows, stop, r, rings)
     return number_parts(rows, stop, r)
 
 
@@ -241,7 +245,8 @@ def _read_book(
                 start = r = put_gap(rows, r, seq, now, cell.row, 0, 0)
                 waits = True
         elif cell.phase == SPLICING:
-            if last <= cell.last:
+            # One that follows it is no older, whatever its number: they begin anew after a maintenance.
+            if last <= cell.last and prev != cell.last:
                 counters[C_STALE_UPDATES] += 1
                 return stop
             if prev > cell.last:
@@ -330,15 +335,15 @@ def _read_trade(
     r = put_trade(rows, stop, tape, price, size, 1 if side == _BUY else -1, ref, exch_ns)
     if r < 0:
         return r
-    if ref != 0:
-        if seen(rings, cell.ring, ref):
-            counters[C_TRADES_REPEATED] += 1
-            return stop
-        remember(rings, cell.ring, ref)
+    if ref != 0 and seen(rings, cell.ring, ref):
+        counters[C_TRADES_REPEATED] += 1
+        return stop
     old = snapshot
     if snapshot:
         rows[stop].flags |= _SNAPSHOT
     elif cell.phase == NEW:
         old = mark_old(rows[stop], cell)
     counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
-    return stamp(rows, stop, r, seq, now, cell.row, exch_ns)
+    stamp(rows, stop, r, seq, now, cell.row, exch_ns)
+    rows[stop].part = cell.ring
+    return r

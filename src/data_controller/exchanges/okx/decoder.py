@@ -27,8 +27,6 @@ _RESTART = "64008"
 """Code of the notice that the connection will be closed for an upgrade."""
 MOST_ENTRIES = 2000
 """Entries taken of a message that Python reads."""
-MOST_NEW = 64
-"""Streams that one message may make known."""
 _MS = 1_000_000
 
 
@@ -275,13 +273,11 @@ class OkxDecoder(SplicedDecoder):
         return read_levels(bytes(answer.data[0]), last=_SEQ, bids=_BIDS, asks=_ASKS)
 
     def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
-        if cell["option"] != scanner.SEQUENCED:
-            return None
-        if cell["phase"] == state.CHAINED and snapshot.last < cell["last"]:
-            return None  # changes behind it are in the book already, and are not sent again
-        return super()._fitting(cell, snapshot)
+        return super()._fitting(cell, snapshot) if cell["option"] == scanner.SEQUENCED else None
 
     def _joins(self, last: int, first: int, until: int, prev: int) -> int:
+        if prev == last:  # numbers may begin anew after a maintenance
+            return 0
         if until <= last:
             return -1
         return 0 if prev <= last else 1

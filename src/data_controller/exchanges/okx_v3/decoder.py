@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data_controller.exchanges.okx import _scanner as scanner
-from data_controller.exchanges.okx.decoder import MOST_ENTRIES, MOST_NEW, number
+from data_controller.exchanges.okx.decoder import MOST_ENTRIES, number
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
-from data_controller.exchanges.streaming.decoder import AGAIN
+from data_controller.exchanges.streaming.decoder import AGAIN, MOST_NEW
 from data_controller.exchanges.streaming.inflating import RAW_DEFLATE, InflatingDecoder
 from data_controller.market.layout import ChecksumRule
 from data_controller.market.rows import Control, Kind, Promise

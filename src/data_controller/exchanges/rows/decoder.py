@@ -93,7 +93,7 @@ class RowsDecoder:
             self._control(rows, seq, recv_ns, conn, Control.CLOSED)
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """Nothing: rows bring their own snapshots."""
         return iter(())

@@ -27,8 +27,13 @@ MAX_CHANNELS = 4096
 MAX_SIDE_ROWS = 1 << 16
 """Rows a side table holds until it is drained; later ones are dropped and counted."""
 MAX_CONNECTIONS = 1 << 12
+MOST_NEW = 64
+"""Streams that one message may make known."""
 FIRST_TOKENS = 1 << 12
 """Tokens of a frame's tape at first; MAX_TOKENS at most."""
+
+_MOST = 5e18
+"""Bound of the sum of a side row's values, times among them: none of them is beyond 64 bits then."""
 
 AGAIN = "again"
 """What `_message` returns where the frame can be read now: its stream has become known."""
@@ -111,7 +116,7 @@ class StreamDecoder:
         self._control(rows, seq, recv_ns, conn, Control.CLOSED)
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
         """Nothing, for a venue whose streams bring their own snapshots."""
         return iter(())
@@ -149,7 +154,7 @@ class StreamDecoder:
                     _need_room(rows)
                 return i
             if status == scanning.BAD_TOKENS and len(self._tape) < MAX_TOKENS:
-                self._tape = np.zeros(4 * len(self._tape), TOKEN)
+                self._tape = np.zeros(min(4 * len(self._tape), MAX_TOKENS), TOKEN)
                 continue
             if self._unusual(status, batch, i, rows):
                 i += 1
@@ -162,18 +167,23 @@ class StreamDecoder:
             self._hold(conn, seq, recv_ns, rows)
             return True
         frame = batch.data[batch.offsets.item(i) : batch.offsets.item(i + 1)].tobytes()
-        reason = _BAD.get(status)
+        reason, first = _BAD.get(status), rows.stop
         if reason is None:
             try:
                 message = read_json(frame)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 reason = f"expected JSON, was not: {error}"
             else:
-                reason = self._message(message, conn, seq, recv_ns, rows)
+                try:
+                    reason = self._message(message, conn, seq, recv_ns, rows)
+                except (ValueError, OverflowError) as error:
+                    reason = f"expected the protocol's values, was otherwise: {error}"
                 if reason == AGAIN:
                     return False
         self._counts[state.C_FRAMES] += 1
         if reason is not None:
+            if rows.room <= state.MAX_LIVE:  # a GAP of every book of the connection must find room
+                rows.stop = first
             self._quarantine(reason, frame, conn, seq, recv_ns, rows)
         return True
 
@@ -296,7 +306,13 @@ class StreamDecoder:
         self._tell_all(table, counter, [{"seq": seq, "recv_ns": recv_ns, "channel": row, **values}])
 
     def _tell_all(self, table: str, counter: int, told: list[dict[str, Any]]) -> None:
-        """Append rows, which have their seq, recv_ns and channel, to a side table."""
+        """Append rows, which have their seq, recv_ns and channel, to a side table.
+
+        Raises ValueError where a value is none that a column of 64 bits holds, or is no number.
+        """
+        for row in told:
+            if not -_MOST < sum(row.values()) < _MOST:
+                raise ValueError(f"expected finite numbers below 1e18, was {row}")
         self._counts[counter] += len(told)
         waiting = self.side_rows[table]
         room = MAX_SIDE_ROWS - len(waiting)
@@ -318,6 +334,8 @@ class StreamDecoder:
         exch_ns: int = 0,
     ) -> None:
         """Append a row that is its whole message: MARK, INDEX, FUNDING, LIQUIDATION; numbers as their own text."""
+        if not rows.room:
+            raise ValueError("expected at most as many entries as the row buffer holds, was more")
         event = rows.array[rows.stop]
         put_plain(rows.array, rows.stop, seq, recv_ns, int(kind), row, ref, 0, 0)
         price_digits, price_scale, negative = decimal_of(price)
@@ -354,6 +372,8 @@ class StreamDecoder:
         price: int = 0,
         size: int = 0,
     ) -> None:
+        if not rows.room:
+            raise ValueError("expected at most as many entries as the row buffer holds, was more")
         put_plain(rows.array, rows.stop, seq, recv_ns, int(Kind.CONTROL), channel, int(code), price, size)
         rows.array[rows.stop]["part"] = conn
         rows.stop += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from data_controller.exchanges.protocols import Rows
 from data_controller.exchanges.streaming import state
 from data_controller.exchanges.streaming.decoder import StreamDecoder
+from data_controller.exchanges.streaming.scanning import RESERVE
 from data_controller.exchanges.streaming.snapshots import Snapshot
+from data_controller.market.layout import BrokenBy
 from data_controller.market.rows import Control, copy_rows
 from data_controller.market.tables import Channel, Tables
 
@@ -45,6 +47,7 @@ class SplicedDecoder(StreamDecoder):
         super().__init__(tables)
         self._held: dict[int, deque[Held]] = {}  # by channel row
         self._held_rows: dict[int, int] = {}
+        self._since_ns: dict[int, int] = {}  # by channel row: snapshots asked for before this tell of another stream
         self._early: dict[Channel, tuple[Snapshot, int]] = {}
 
     def _asked(self, request: str) -> Channel | None:
@@ -60,9 +63,13 @@ class SplicedDecoder(StreamDecoder):
         raise NotImplementedError
 
     def fetched(
-        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows
+        self, conn: int, request: str, status: int, body: bytes, seq: int, recv_ns: int, rows: Rows, asked_ns: int = 0
     ) -> Iterator[None]:
-        """Take a snapshot, put the changes that waited behind it, and say in a FETCHED row whether it fitted."""
+        """Take a snapshot, put the changes that waited behind it, and say in a FETCHED row whether it fitted.
+
+        One that was asked for before its stream began, or before something of it was lost, is of no use: nothing says
+        what happened in between. Where nobody knows when it was asked for (a capture), it may come before its stream.
+        """
         channel = self._asked(request)
         if channel is None:
             return
@@ -70,14 +77,15 @@ class SplicedDecoder(StreamDecoder):
         snapshot = self._read_snapshot(body) if status == 200 else None
         cell = self._cell_of(channel)
         used = False
-        if snapshot is not None and cell is None:
+        if snapshot is not None and cell is None and not asked_ns:
             self._early.pop(channel, None)
             while len(self._early) >= MAX_EARLY:
                 del self._early[next(iter(self._early))]
             self._early[channel] = (snapshot, conn)
             used = True
         elif snapshot is not None and cell is not None:
-            fitting = self._fitting(cell, snapshot)
+            old = self._outdated(cell, snapshot) or 0 < asked_ns < self._since_ns.get(int(cell["row"]), 0)
+            fitting = None if old else self._fitting(cell, snapshot)
             if fitting is not None:
                 yield from self._splice(cell, snapshot, fitting, seq, recv_ns, rows)
                 used = True
@@ -88,10 +96,15 @@ class SplicedDecoder(StreamDecoder):
         row = self.tables.channel(channel) if channel in self.tables.channels else -1
         self._control(rows, seq, recv_ns, conn, Control.FETCHED, channel=row, price=status, size=int(used))
 
+    def _outdated(self, cell: np.void, snapshot: Snapshot) -> bool:
+        """Whether changes behind `snapshot` are in the book already, and are not sent again: its answer came late."""
+        return bool(cell["phase"] != state.NEW and snapshot.last < cell["last"])
+
     def _fitting(self, cell: np.void, snapshot: Snapshot) -> list[Held] | None:
         """The changes that waited and go behind the snapshot; None where they begin too late or one is missing."""
         waiting = self._held.get(int(cell["row"]), deque())
-        fitting = [held for held in waiting if self._joins(snapshot.last, held.first, held.last, held.prev) >= 0]
+        # Only those at the front can be older: behind one that joins, numbers may begin anew.
+        fitting = list(dropwhile(lambda h: self._joins(snapshot.last, h.first, h.last, h.prev) < 0, waiting))
         if fitting and self._joins(snapshot.last, fitting[0].first, fitting[0].last, fitting[0].prev) > 0:
             return None
         return fitting if all(self._follows(a, b) for a, b in pairwise(fitting)) else None
@@ -134,14 +147,21 @@ class SplicedDecoder(StreamDecoder):
         if not super()._meet(conn, key, channel, seq, recv_ns, rows, **how):
             return False
         row = self.tables.channel(channel)
+        self._since_ns[row] = recv_ns
         self._held.pop(row, None)
         self._held_rows.pop(row, None)
         early = self._early.pop(channel, None)
         cell = self._cell(conn, key)
-        if early is not None and cell is not None and rows.room > len(early[0].rows):
+        if early is not None and cell is not None and rows.room > len(early[0].rows) + RESERVE:
             for _ in self._splice(cell, early[0], [], seq, recv_ns, rows):
                 raise AssertionError("expected room for a snapshot that is shorter than it")
         return True
+
+    def _gaps(self, rows: Rows, seq: int, recv_ns: int, conn: int, cause: BrokenBy) -> None:
+        super()._gaps(rows, seq, recv_ns, conn, cause)
+        for row, stream in self._serving.items():
+            if stream[0] == conn:
+                self._since_ns[row] = recv_ns
 
     def _hold(self, conn: int, seq: int, recv_ns: int, rows: Rows) -> None:
         slot = self._conns[conn]

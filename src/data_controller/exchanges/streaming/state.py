@@ -59,6 +59,7 @@ COUNTERS = (
     "checksums",
     "trades",
     "trades_repeated",
+    "trades_off_book",
     "trade_snapshot_rows",
     "quotes",
     "tickers",
@@ -87,6 +88,7 @@ COUNTERS = (
     C_CHECKSUMS,
     C_TRADES,
     C_TRADES_REPEATED,
+    C_TRADES_OFF_BOOK,
     C_TRADE_SNAPSHOT_ROWS,
     C_QUOTES,
     C_TICKERS,
@@ -153,10 +155,14 @@ def last_heard(cells: Any, out: Any) -> None:
 
 @kernel
 def gap_rows(rows: Any, r: Any, seq: Any, recv_ns: Any, conn: Any, missing: Any, cause: Any, cells: Any) -> Any:
-    """A GAP row for every live stream of a connection, whose books are LOST from here on; the row behind them."""
+    """A GAP row for every live stream of a connection, whose books are LOST from here on; the row behind them.
+
+    `rows` must have room for MAX_LIVE of them.
+    """
     for at in range(len(cells)):
         if cells[at].state == LIVE and cells[at].conn == conn:
-            r = put_gap(rows, r, seq, recv_ns, cells[at].row, missing, cause)
+            behind = put_gap(rows, r, seq, recv_ns, cells[at].row, missing, cause)
+            r = behind if behind >= 0 else r
             if cells[at].phase != NEW:
                 cells[at].phase = LOST
     return r
