@@ -67,13 +67,14 @@ def remember(rings: Any, ring: Any, trade_id: Any) -> None:
 
 
 @kernel
-def remember_trades(rows: Any, first: Any, r: Any, rings: Any) -> None:
-    """Remember the TRADE rows `first..r` of a frame that was read whole; each has its ring in `part`, which becomes 0.
+def forget_trades(rows: Any, first: Any, r: Any, rings: Any) -> None:
+    """Forget the TRADE rows `first..r` of a frame that is refused: the venue tells them again.
 
-    Those of a frame that is refused half way are not remembered: the venue tells them again.
+    Each was remembered when it was written, in the ring that its `part` names.
     """
     for k in range(first, r):
-        if rows[k].kind == _TRADE:
-            if rows[k].ref != 0:
-                remember(rings, np.int64(rows[k].part), rows[k].ref)
-            rows[k].part = 0
+        if rows[k].kind == _TRADE and rows[k].ref != 0:
+            ring = np.int64(rows[k].part)
+            count = rings[ring, 0] - 1
+            rings[ring, 0] = count
+            rings[ring, 2 + (count & (RING - 1))] = 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.levels import mark_old, number_parts, put_best, put_counted_levels, trade_ref
 from data_controller.exchanges.streaming.rows import (
     NO_ROOM,
@@ -288,17 +288,19 @@ def _read_trades(
         side = text(tape, taker) if taker != 0 else _NOTHING
         number = trade_ref(tape, ref)
         if exch_ns == 0 or number == 0 or (side != _BUY and side != _SELL):
+            forget_trades(rows, stop, r, rings)
             return REFUSED
         behind = put_trade(rows, r, tape, t, size, 1 if side == _BUY else -1, number, exch_ns)
         if behind < 0:
+            forget_trades(rows, stop, r, rings)
             return behind
         if seen(rings, cell.ring, number):
             counters[C_TRADES_REPEATED] += 1
         else:
+            remember(rings, cell.ring, number)
             rows[r].part = cell.ring
             old = cell.phase == NEW and mark_old(rows[r], cell)
             counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
             r = behind
         entry = np.int64(tape[entry].after)
-    remember_trades(rows, stop, r, rings)
     return stamp(rows, stop, r, seq, now, cell.row, np.int64(0))

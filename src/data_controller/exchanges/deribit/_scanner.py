@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.rows import (
     ABSURD,
     NO_ROOM,
@@ -154,19 +154,21 @@ def _read_trades(
         direction = text(tape, member(tape, at, _DIRECTION))
         exch_ns = unit_ns(tape, member(tape, at, _STAMP), _MS)
         if not there or ref <= 0 or (direction != _BUY and direction != _SELL) or exch_ns == 0:
+            forget_trades(rows, stop, r, rings)
             return REFUSED
         side = 1 if direction == _BUY else -1
         behind = put_trade(rows, r, tape, member(tape, at, _PRICE), member(tape, at, _AMOUNT), side, ref, exch_ns)
         if behind < 0:
+            forget_trades(rows, stop, r, rings)
             return behind
         if seen(rings, cell.ring, ref):
             counters[C_TRADES_REPEATED] += 1
         else:
+            remember(rings, cell.ring, ref)
             rows[r].part = cell.ring
             counters[C_TRADES] += 1
             r = behind
         at = np.int64(tape[at].after)
-    remember_trades(rows, stop, r, rings)
     return stamp(rows, stop, r, seq, now, cell.row, 0)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.levels import mark_old, put_counted_levels, trade_ref
 from data_controller.exchanges.streaming.rows import (
     REFUSED,
@@ -171,18 +171,20 @@ def _read_trades(tape: Any, t: Any, rows: Any, stop: Any, cell: Any, rings: Any,
         side = text(tape, taker) if taker != 0 else _NOTHING
         exch_ns = unit_ns(tape, member(tape, entry, _TS), _MS)
         if ref == 0 or exch_ns == 0 or (side != _BUY and side != _SELL):
+            forget_trades(rows, stop, r, rings)
             return REFUSED
         price, size = member(tape, entry, _PRICE), member(tape, entry, _AMOUNT)
         behind = put_trade(rows, r, tape, price, size, 1 if side == _BUY else -1, ref, exch_ns)
         if behind < 0:
+            forget_trades(rows, stop, r, rings)
             return behind
         if seen(rings, cell.ring, ref):
             counters[C_TRADES_REPEATED] += 1
         else:
+            remember(rings, cell.ring, ref)
             rows[r].part = cell.ring
             old = cell.phase == NEW and mark_old(rows[r], cell)
             counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
             r = behind
         entry = np.int64(tape[entry].after)
-    remember_trades(rows, stop, r, rings)
     return r

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.rows import (
     ABSURD,
     NO_ROOM,
@@ -154,11 +154,16 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
             elif cell.stream == QUOTES:
                 r = _read_quote(tape, at, rows, r, seq, now, cell, counters)
             else:
-                r = _read_trade(tape, at, kind == _WHOLE, rows, r, seq, now, cell, rings, counters)
+                behind = _read_trade(tape, at, kind == _WHOLE, rows, r, seq, now, cell, rings, counters)
+                if behind < 0:
+                    forget_trades(rows, stop, r, rings)
+                r = behind
             if r < 0:
                 return r
         at = np.int64(tape[at].after)
-    remember_trades(rows, stop, r, rings)
+    if channel == _TRADE:
+        for k in range(stop, r):
+            rows[k].part = 0
     return r
 
 
@@ -192,6 +197,7 @@ def _read_trade(
     if old:
         rows[stop].flags |= _OLD
     counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
+    remember(rings, cell.ring, ref)
     stamp(rows, stop, r, seq, now, cell.row, 0)
     rows[stop].part = cell.ring
     return r

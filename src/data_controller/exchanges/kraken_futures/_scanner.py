@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.rows import (
     NO_ROOM,
     REFUSED,
@@ -126,7 +126,6 @@ def _read(tape: Any, rows: Any, stop: Any, seq: Any, now: Any, c: Any, cells: An
         r = _put_old_trades(tape, rows, stop, rings, cell.ring, counters)
     if r < 0:
         return r
-    remember_trades(rows, stop, r, rings)
     return stamp(rows, stop, r, seq, now, cell.row, 0)
 
 
@@ -150,6 +149,7 @@ def _put_trade(tape: Any, t: Any, rows: Any, r: Any, rings: Any, ring: Any, coun
     if seen(rings, ring, ref):
         counters[C_TRADES_REPEATED] += 1
         return r
+    remember(rings, ring, ref)
     rows[r].part = ring
     counters[C_TRADES] += 1
     return behind
@@ -168,6 +168,7 @@ def _put_old_trades(tape: Any, rows: Any, stop: Any, rings: Any, ring: Any, coun
     while at < tape[trades].after:
         behind = _put_trade(tape, at, rows, r, rings, ring, counters)
         if behind < 0:
+            forget_trades(rows, stop, r, rings)
             return behind
         if behind > r:
             rows[r].flags |= _SNAPSHOT

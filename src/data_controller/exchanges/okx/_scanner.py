@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_controller.exchanges.rings import remember_trades, seen
+from data_controller.exchanges.rings import forget_trades, remember, seen
 from data_controller.exchanges.streaming.levels import (
     mark_old,
     number_parts,
@@ -178,7 +178,10 @@ def _read(
             elif stream == QUOTES:
                 r = _read_best(tape, entry, rows, r, seq, now, cells[at], counters)
             else:
-                r = _read_trade(tape, entry, snapshot, rows, r, seq, now, cells[at], rings, counters)
+                behind = _read_trade(tape, entry, snapshot, rows, r, seq, now, cells[at], rings, counters)
+                if behind < 0:
+                    forget_trades(rows, stop, r, rings)
+                r = behind
             if r < 0:
                 return r
             if arg == 0 and stream != BOOK:
@@ -186,7 +189,6 @@ def _read(
         entry = np.int64(tape[entry].after)
     if arg != 0 and cells[at].stream != BOOK:
         cells[at].phase = CHAINED
-    remember_trades(rows, stop, r, rings)
     return number_parts(rows, stop, r)
 
 
@@ -344,6 +346,8 @@ def _read_trade(
     elif cell.phase == NEW:
         old = mark_old(rows[stop], cell)
     counters[C_TRADE_SNAPSHOT_ROWS if old else C_TRADES] += 1
+    if ref != 0:
+        remember(rings, cell.ring, ref)
     stamp(rows, stop, r, seq, now, cell.row, exch_ns)
     rows[stop].part = cell.ring
     return r
