@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from pyarrow import feather
 
+from data_controller.engine.compact import compact
 from data_controller.engine.export import (
     JournalSource,
     export_freqtrade,
@@ -18,11 +19,15 @@ from data_controller.engine.export import (
     export_parquet,
     export_tardis,
 )
+from data_controller.engine.gaps import all_gaps
+from data_controller.engine.replay import replay
 from data_controller.engine.verify import verify
 from data_controller.errors import TableError
+from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.exporters.freqtrade import pair_of, timeframe_ns
 from data_controller.lake.exporters.hftbacktest import BUY, CLEAR, DEPTH, EXCH, LOCAL, SELL, SNAPSHOT, TRADE
 from data_controller.lake.importers import import_frames, import_tardis
+from data_controller.lake.store import Store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 MINUTE_US = 60_000_000
@@ -80,6 +85,20 @@ def test_a_tardis_book_and_trades_come_out_byte_for_byte(tmp_path: Path) -> None
     again = tmp_path / "again"
     import_tardis([book, trades], again)
     assert verify([again])["ok"]
+
+
+def test_a_trades_table_with_an_unreadable_line_is_verified_replayed_and_exported(tmp_path: Path) -> None:
+    lines = tardis_trades().splitlines()
+    journal = imported(tmp_path, b"\n".join([*lines[:4], lines[3].replace(b",102.5,", b",x,"), *lines[4:], b""]))
+    checked = verify([journal])
+    assert (checked["trades"], checked["quarantined"]) == (12, 0)
+    assert replay([journal])["trades"] == 12
+    report = export_tardis(JournalSource([journal]), tmp_path / "out")
+    assert report["files"] == {"okx_trades_2020-02-22_A-B.csv.gz": 12}
+    compact(journal, str(tmp_path / "lake"))
+    gap, end = all_gaps(Catalogue(Store(str(tmp_path / "lake"))), None)
+    assert (gap.exchange, gap.cause, gap.healed_by) == ("okx", "GAP", "resync")
+    assert gap.start_ns < gap.end_ns < end.start_ns
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared captures are not here")
