@@ -219,19 +219,60 @@ def test_a_refused_export_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "pair"),
+    ("venue", "symbol", "pair"),
     [
-        ("tBTCUSD", "BTC/USD"),
-        ("tDOGE:USD", "DOGE/USD"),
-        ("BTCUSDT", "BTC/USDT"),
-        ("btc-usd", "BTC/USD"),
-        ("XBT/USD", "XBT/USD"),
-        ("ETHBTC", "ETH/BTC"),
-        ("USDT", "USDT"),
+        ("bitfinex", "tBTCUSD", "BTC/USD"),
+        ("bitfinex", "tBTCF0:USTF0", "BTC/USDT:USDT"),
+        ("okx", "BTC-USDT", "BTC/USDT"),
+        ("okx", "BTC-USDT-SWAP", "BTC/USDT:USDT"),
+        ("okx", "BTC-USDT-240927", "BTC/USDT:USDT-240927"),
+        ("binance_usdm", "BTCUSDT", "BTC/USDT:USDT"),
+        ("elsewhere", "tDOGE:USD", "DOGE/USD"),
+        ("elsewhere", "BTCUSDT", "BTC/USDT"),
+        ("elsewhere", "btc-usd", "BTC/USD"),
+        ("elsewhere", "BTC/USDT:USDT", "BTC/USDT:USDT"),
+        ("elsewhere", "BTC-USDT-SWAP", "BTC-USDT-SWAP"),
+        ("elsewhere", "ETHBTC", "ETH/BTC"),
+        ("elsewhere", "USDT", "USDT"),
     ],
 )
-def test_a_pair_is_told_from_a_venues_symbol(symbol: str, pair: str) -> None:
-    assert pair_of(symbol) == pair
+def test_a_pair_is_told_from_a_venues_symbol(venue: str, symbol: str, pair: str) -> None:
+    assert pair_of(venue, symbol) == pair
+
+
+def test_instruments_of_one_venue_have_freqtrades_own_names_and_none_takes_anothers_place(tmp_path: Path) -> None:
+    symbols = ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USDT-240927", "BTC/USDT")
+    contents = [tardis_trades(4).replace(b",A-B,", f",{symbol},".encode()) for symbol in symbols]
+    report = export_freqtrade(JournalSource([imported(tmp_path, *contents)]), tmp_path / "out", timeframe="1m")
+    assert report["files"] == {
+        "BTC_USDT-1m.feather": 1,
+        "futures/BTC_USDT_USDT-240927-1m-futures.feather": 1,
+        "futures/BTC_USDT_USDT-1m-futures.feather": 1,
+    }
+    assert report["skipped"] == ["okx BTC/USDT: BTC_USDT-1m.feather is of another instrument"]
+
+
+def test_of_several_renderings_of_a_book_the_finest_and_deepest_is_exported(tmp_path: Path) -> None:
+    book = {"event": "subscribed", "channel": "book", "symbol": "tBTCUSD", "freq": "F0"}
+    renderings = [("P2", "100"), ("P0", "25"), ("P0", "100")]
+    frames: list[object] = [{"event": "info", "version": 2}]
+    frames += [book | {"chanId": n, "prec": prec, "len": deep} for n, (prec, deep) in enumerate(renderings)]
+    frames += [[n, [[10_000 + n, 1, 5], [10_100 + n, 1, -5]]] for n in range(len(renderings))]
+    path = tmp_path / "frames"
+    path.write_bytes(b"\n".join(msgspec.json.encode(frame) for frame in frames))
+    import_frames(path, "bitfinex", tmp_path / "journal")
+    report = export_tardis(JournalSource([tmp_path / "journal"]), tmp_path / "out")
+    (name,) = report["files"]
+    assert report["skipped"] == [
+        f"bitfinex tBTCUSD book {other}: exported is bitfinex tBTCUSD book P0 F0 100"
+        for other in ("P0 F0 25", "P2 F0 100")
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    _, *rows = gzip.decompress((tmp_path / "out" / name).read_bytes()).decode().splitlines()
+    assert [row.split(",")[6] for row in rows] == ["10002", "10102"]
+    again = export_hftbacktest(JournalSource([tmp_path / "journal"]), tmp_path / "npz")
+    assert again["skipped"] == report["skipped"]
+    assert set(events(tmp_path / "npz" / "bitfinex_tBTCUSD.npz")["px"]) == {10_002.0, 10_102.0}
 
 
 def test_a_timeframe_is_nanoseconds() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -78,6 +78,27 @@ def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArra
     for row in np.unique(rows["channel"]).tolist():
         if row >= 0 and chunk.tables.channels[row].stream in wanted:
             yield chunk.tables.channels[row], rows[rows["channel"] == row]
+
+
+def by_fineness(channel: Channel) -> tuple[str, bool, int, str]:
+    """Sorts renderings of one stream, the finest and deepest first; a length of 0 is a whole book."""
+    return channel.precision, channel.length != 0, -channel.length, channel.frequency
+
+
+def finest(channels: Iterable[Channel]) -> tuple[set[Channel], list[str]]:
+    """The best rendering of each instrument and stream among `channels`, and words about the others."""
+    best: dict[tuple[str, str, str], Channel] = {}
+    others = []
+    for channel in sorted(channels, key=by_fineness):
+        kept = best.setdefault((channel.venue, channel.symbol, channel.stream), channel)
+        if kept != channel:
+            others.append(f"{_named(channel)}: exported is {_named(kept)}")
+    return set(best.values()), others
+
+
+def _named(channel: Channel) -> str:
+    words = (channel.venue, channel.symbol, channel.stream, channel.precision, channel.frequency, channel.length or "")
+    return " ".join(str(word) for word in words if word)
 
 
 def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -13,8 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
 
-from data_controller.errors import TableError
-from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends, file_name, unheard_ns
+from data_controller.errors import ConfigError, TableError
+from data_controller.exchanges.naming import is_canonical, to_canonical
+from data_controller.exchanges.naming import venues as named_venues
+from data_controller.lake.exporters._base import Chunk, Report, by_channel, by_fineness, ends, file_name, unheard_ns
 from data_controller.market.numbers import MAX_SCALE
 from data_controller.market.rows import Control, Flag, Kind
 from data_controller.market.tables import Channel
@@ -32,16 +34,26 @@ def timeframe_ns(timeframe: str) -> int:
     return int(match[1]) * _SPANS_S[match[2]] * 10**9
 
 
-def pair_of(symbol: str) -> str:
-    """`BASE/QUOTE` of a venue's symbol as far as it can be told; the symbol itself where not."""
+def pair_of(venue: str, symbol: str) -> str:
+    """The canonical name of a venue's symbol as far as it can be told; the symbol itself where not."""
+    try:
+        return symbol if is_canonical(symbol) and venue not in named_venues() else to_canonical(venue, symbol)
+    except ConfigError:
+        pass
     text = symbol[1:] if re.fullmatch(r"t[A-Z0-9:]{6,}", symbol) else symbol
     parts = re.split(r"[/_:-]", text.upper())
-    if len(parts) >= 2 and parts[0] and parts[1]:
+    if len(parts) == 2 and all(parts):
         return f"{parts[0]}/{parts[1]}"
-    for quote in _QUOTES:
+    for quote in _QUOTES if len(parts) == 1 else ():
         if text.upper().endswith(quote) and len(text) > len(quote):
             return f"{text.upper().removesuffix(quote)}/{quote}"
     return text
+
+
+def name_of(pair: str, timeframe: str) -> str:
+    """Freqtrade's own name of the file, below its data folder: what settles in a currency lies in `futures`."""
+    name = f"{re.sub(r'[^A-Za-z0-9-]', '_', pair)}-{timeframe}"
+    return f"futures/{name}-futures.feather" if ":" in pair else f"{name}.feather"
 
 
 class _Candle:
@@ -145,7 +157,10 @@ class _Candles:
 
 
 class FreqtradeExporter:
-    """One `BASE_QUOTE-TIMEFRAME.feather` an instrument; in a folder for each exchange where there are several.
+    """One file an instrument, by Freqtrade's own names; in a folder for each exchange where there are several.
+
+    They are `BASE_QUOTE-TIMEFRAME.feather`, of futures `futures/BASE_QUOTE_SETTLE-TIMEFRAME-futures.feather`. Of two
+    instruments with the same name the second is left out and named in `skipped`.
 
     A candles channel of that timeframe is taken as it is; else candles are made of trades, by exchange time where it is
     known. A candle is written only where the record covers all of its time: no half of one at either end of it or of a
@@ -162,7 +177,7 @@ class FreqtradeExporter:
     def take(self, chunk: Chunk) -> None:
         """Keep what `chunk` holds."""
         for channel, rows in by_channel(chunk, {"trades", "candles"}):
-            if channel.stream == "trades" and channel.precision == "":
+            if channel.stream == "trades":
                 self._trades.setdefault(channel, _Trades()).take(rows, self._span_ns)
             elif channel.stream == "candles" and channel.precision == self._timeframe:
                 self._candles.setdefault(channel, _Candles()).take(rows)
@@ -179,21 +194,25 @@ class FreqtradeExporter:
     def finish(self, last_recv_ns: int) -> Report:
         """Write the files."""
         found: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
-        for channel, trades in self._trades.items():
-            found[channel.venue, pair_of(channel.symbol)] = trades.complete(self._span_ns, last_recv_ns)
-        for channel, told in self._candles.items():
-            found[channel.venue, pair_of(channel.symbol)] = told.complete(self._span_ns, last_recv_ns)
-        written = {key: candles for key, candles in sorted(found.items()) if candles}
-        alone = len({venue for venue, _ in written}) <= 1
+        for heard in (self._candles, self._trades):
+            for channel in sorted(heard, key=by_fineness):
+                candles = heard[channel].complete(self._span_ns, last_recv_ns)
+                if candles:
+                    found.setdefault((channel.venue, channel.symbol), candles)
+        alone = len({venue for venue, _ in found}) <= 1
         files: Report = {}
-        for (venue, pair), candles in written.items():
-            name = f"{re.sub(r'[^A-Za-z0-9]', '_', pair)}-{self._timeframe}.feather"
+        skipped = []
+        for (venue, symbol), candles in sorted(found.items()):
+            name = name_of(pair_of(venue, symbol), self._timeframe)
             name = name if alone else f"{file_name(venue)}/{name}"
+            if name in files:
+                skipped.append(f"{venue} {symbol}: {name} is of another instrument")
+                continue
             path = self._folder / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, candles)
             files[name] = len(candles)
-        return {"files": files}
+        return {"files": files, "skipped": skipped}
 
 
 def _write(path: Path, candles: dict[int, tuple[float, ...]]) -> None:
