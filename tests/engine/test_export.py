@@ -22,7 +22,7 @@ from data_controller.engine.export import (
 from data_controller.engine.gaps import all_gaps
 from data_controller.engine.replay import replay
 from data_controller.engine.verify import verify
-from data_controller.errors import TableError
+from data_controller.errors import JournalError, TableError
 from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.exporters.freqtrade import pair_of, timeframe_ns
 from data_controller.lake.exporters.hftbacktest import BUY, CLEAR, DEPTH, EXCH, LOCAL, SELL, SNAPSHOT, TRADE
@@ -273,6 +273,28 @@ def test_of_several_renderings_of_a_book_the_finest_and_deepest_is_exported(tmp_
     again = export_hftbacktest(JournalSource([tmp_path / "journal"]), tmp_path / "npz")
     assert again["skipped"] == report["skipped"]
     assert set(events(tmp_path / "npz" / "bitfinex_tBTCUSD.npz")["px"]) == {10_002.0, 10_102.0}
+
+
+def test_two_imports_are_exported_together_each_in_its_order(tmp_path: Path) -> None:
+    journals = []
+    for at, symbol in enumerate(("A-B", "C-D")):
+        (tmp_path / str(at)).mkdir()
+        later = START_US + at * 10 * MINUTE_US
+        content = (
+            tardis_trades().replace(b",A-B,", f",{symbol},".encode()).replace(b"15823296", str(later)[:8].encode())
+        )
+        journals.append(imported(tmp_path / str(at), content))
+    report = export_tardis(JournalSource(journals), tmp_path / "out")
+    assert sorted(report["files"].values()) == [12, 12]
+    again = export_hftbacktest(JournalSource([journals[0], *sorted(journals[1].glob("journal-*"))]), tmp_path / "npz")
+    assert len(again["files"]) == 2
+    rows = pyarrow.parquet.read_table
+    export_parquet(JournalSource(journals), tmp_path / "rows")
+    seq = rows(tmp_path / "rows" / "rows.parquet")["seq"].to_numpy()
+    assert (np.diff(seq) >= 0).all(), "runs of the same number are numbered on"
+    assert replay(journals)["trades"] == 24
+    with pytest.raises(JournalError, match="expected each journal once"):
+        export_tardis(JournalSource([journals[0], journals[0]]), tmp_path / "no")
 
 
 def test_a_timeframe_is_nanoseconds() -> None:

@@ -222,6 +222,10 @@ def test_the_command_takes_a_lake_by_its_folder(journal: Path, tmp_path: Path) -
     )
     assert done.code == 0
     assert all(SYMBOLS[0] in name for name in done.json["files"])
+    (tmp_path / "c.yaml").write_text(f"exchanges: {{bitfinex: {{}}}}\nlake: {{uri: {tmp_path / 'lake'}}}\n")
+    of_config = run("export", "tardis", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "all"), "--json")
+    assert of_config.code == 0
+    assert set(done.json["files"]) < set(of_config.json["files"])
     for words, expected in (
         ((str(journal), "--instrument", "x"), "expected a lake for --exchange"),
         ((str(tmp_path / "lake"), str(journal)), "expected one lake, or journals"),

@@ -16,7 +16,7 @@ from data_controller.engine.replay import MERGE_RECORDS
 from data_controller.engine.setup import configure_replay
 from data_controller.engine.warm_up import ensure_compiled
 from data_controller.errors import TableError
-from data_controller.journal.reader import read
+from data_controller.journal.reader import journals_of, read
 from data_controller.lake.exporters import (
     Chunk,
     DraftFolder,
@@ -30,7 +30,7 @@ from data_controller.lake.exporters import (
 from data_controller.market.rows import EVENT, copy_rows
 from data_controller.market.tables import Tables
 from data_controller.pipeline.pipeline import Pipeline
-from data_controller.records import Batch
+from data_controller.records import SEQ_COUNT_BITS, Batch
 from data_controller.records import Kind as Record
 
 TARDIS_TYPES = ("incremental_book_L2", "trades", "book_snapshot_25")
@@ -74,7 +74,10 @@ class Source(Protocol):
 
 
 class JournalSource:
-    """The rows of journals (folders or segment files, oldest first); JournalError where one is damaged."""
+    """The rows of journals (folders or segment files, oldest first); JournalError where one is damaged.
+
+    Runs of a journal whose numbers an earlier one has had are numbered on, so that `seq` keeps the order of all rows.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.last_recv_ns = 0
@@ -84,10 +87,16 @@ class JournalSource:
         """A chunk for each engine start in a batch of records, in their order, and an empty one where a run ended."""
         ensure_compiled()
         pipeline = _Tapped()
-        for batch in read(self._paths, merge=MERGE_RECORDS):
-            yield from _chunks(pipeline, batch)
-            if len(batch.recv_ns):
-                self.last_recv_ns = int(batch.recv_ns[-1])
+        run = 0
+        for journal in journals_of(self._paths):
+            before, more = run, None
+            for batch in read(journal, merge=MERGE_RECORDS):
+                run = batch.first_seq >> SEQ_COUNT_BITS
+                more = max(0, before + 1 - run) if more is None else more
+                run += more
+                batch.first_seq += more << SEQ_COUNT_BITS
+                yield from _chunks(pipeline, batch)
+                self.last_recv_ns = max(self.last_recv_ns, int(batch.recv_ns[-1]))
 
 
 def export_hftbacktest(
