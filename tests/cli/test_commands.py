@@ -249,6 +249,15 @@ def test_replay_and_verify_hand_their_paths_on(fake: Any) -> None:
     assert checks[0]["args"] == ([Path("a")],)
 
 
+def test_verify_judges_each_journal_for_itself_and_its_segments_together(inside: Path, fake: Any) -> None:
+    checks = fake("engine.verify", "verify", {"ok": True})
+    segments = [f"c/journal-0000001-00000{n}.arrows" for n in (1, 2)]
+    checked = run("verify", "a", "b", *segments, "d/journal-0000001-000001.arrows", "--json")
+    assert checked.code == 0 and checked.json["ok"]
+    judged = [[str(path) for path in call["args"][0]] for call in checks]
+    assert judged == [["a"], ["b"], segments, ["d/journal-0000001-000001.arrows"]]
+
+
 @pytest.mark.parametrize("kind", ["frames", "ndjson", "bitstamp-log"])
 def test_imports_hand_file_exchange_and_folder_on(fake: Any, kind: str) -> None:
     calls = fake("lake.importers", f"import_{kind.replace('-', '_')}", {"frames": 1})

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from pyarrow import feather
 
+from data_controller.engine.compact import compact
 from data_controller.engine.export import (
     JournalSource,
     export_freqtrade,
@@ -18,11 +19,15 @@ from data_controller.engine.export import (
     export_parquet,
     export_tardis,
 )
+from data_controller.engine.gaps import all_gaps
+from data_controller.engine.replay import replay
 from data_controller.engine.verify import verify
-from data_controller.errors import TableError
+from data_controller.errors import JournalError, TableError
+from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.exporters.freqtrade import pair_of, timeframe_ns
 from data_controller.lake.exporters.hftbacktest import BUY, CLEAR, DEPTH, EXCH, LOCAL, SELL, SNAPSHOT, TRADE
 from data_controller.lake.importers import import_frames, import_tardis
+from data_controller.lake.store import Store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 MINUTE_US = 60_000_000
@@ -80,6 +85,20 @@ def test_a_tardis_book_and_trades_come_out_byte_for_byte(tmp_path: Path) -> None
     again = tmp_path / "again"
     import_tardis([book, trades], again)
     assert verify([again])["ok"]
+
+
+def test_a_trades_table_with_an_unreadable_line_is_verified_replayed_and_exported(tmp_path: Path) -> None:
+    lines = tardis_trades().splitlines()
+    journal = imported(tmp_path, b"\n".join([*lines[:4], lines[3].replace(b",102.5,", b",x,"), *lines[4:], b""]))
+    checked = verify([journal])
+    assert (checked["trades"], checked["quarantined"]) == (12, 0)
+    assert replay([journal])["trades"] == 12
+    report = export_tardis(JournalSource([journal]), tmp_path / "out")
+    assert report["files"] == {"okx_trades_2020-02-22_A-B.csv.gz": 12}
+    compact(journal, str(tmp_path / "lake"))
+    gap, end = all_gaps(Catalogue(Store(str(tmp_path / "lake"))), None)
+    assert (gap.exchange, gap.cause, gap.healed_by) == ("okx", "GAP", "resync")
+    assert gap.start_ns < gap.end_ns < end.start_ns
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared captures are not here")
@@ -200,19 +219,82 @@ def test_a_refused_export_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "pair"),
+    ("venue", "symbol", "pair"),
     [
-        ("tBTCUSD", "BTC/USD"),
-        ("tDOGE:USD", "DOGE/USD"),
-        ("BTCUSDT", "BTC/USDT"),
-        ("btc-usd", "BTC/USD"),
-        ("XBT/USD", "XBT/USD"),
-        ("ETHBTC", "ETH/BTC"),
-        ("USDT", "USDT"),
+        ("bitfinex", "tBTCUSD", "BTC/USD"),
+        ("bitfinex", "tBTCF0:USTF0", "BTC/USDT:USDT"),
+        ("okx", "BTC-USDT", "BTC/USDT"),
+        ("okx", "BTC-USDT-SWAP", "BTC/USDT:USDT"),
+        ("okx", "BTC-USDT-240927", "BTC/USDT:USDT-240927"),
+        ("binance_usdm", "BTCUSDT", "BTC/USDT:USDT"),
+        ("elsewhere", "tDOGE:USD", "DOGE/USD"),
+        ("elsewhere", "BTCUSDT", "BTC/USDT"),
+        ("elsewhere", "btc-usd", "BTC/USD"),
+        ("elsewhere", "BTC/USDT:USDT", "BTC/USDT:USDT"),
+        ("elsewhere", "BTC-USDT-SWAP", "BTC-USDT-SWAP"),
+        ("elsewhere", "ETHBTC", "ETH/BTC"),
+        ("elsewhere", "USDT", "USDT"),
     ],
 )
-def test_a_pair_is_told_from_a_venues_symbol(symbol: str, pair: str) -> None:
-    assert pair_of(symbol) == pair
+def test_a_pair_is_told_from_a_venues_symbol(venue: str, symbol: str, pair: str) -> None:
+    assert pair_of(venue, symbol) == pair
+
+
+def test_instruments_of_one_venue_have_freqtrades_own_names_and_none_takes_anothers_place(tmp_path: Path) -> None:
+    symbols = ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USDT-240927", "BTC/USDT")
+    contents = [tardis_trades(4).replace(b",A-B,", f",{symbol},".encode()) for symbol in symbols]
+    report = export_freqtrade(JournalSource([imported(tmp_path, *contents)]), tmp_path / "out", timeframe="1m")
+    assert report["files"] == {
+        "BTC_USDT-1m.feather": 1,
+        "futures/BTC_USDT_USDT-240927-1m-futures.feather": 1,
+        "futures/BTC_USDT_USDT-1m-futures.feather": 1,
+    }
+    assert report["skipped"] == ["okx BTC/USDT: BTC_USDT-1m.feather is of another instrument"]
+
+
+def test_of_several_renderings_of_a_book_the_finest_and_deepest_is_exported(tmp_path: Path) -> None:
+    book = {"event": "subscribed", "channel": "book", "symbol": "tBTCUSD", "freq": "F0"}
+    renderings = [("P2", "100"), ("P0", "25"), ("P0", "100")]
+    frames: list[object] = [{"event": "info", "version": 2}]
+    frames += [book | {"chanId": n, "prec": prec, "len": deep} for n, (prec, deep) in enumerate(renderings)]
+    frames += [[n, [[10_000 + n, 1, 5], [10_100 + n, 1, -5]]] for n in range(len(renderings))]
+    path = tmp_path / "frames"
+    path.write_bytes(b"\n".join(msgspec.json.encode(frame) for frame in frames))
+    import_frames(path, "bitfinex", tmp_path / "journal")
+    report = export_tardis(JournalSource([tmp_path / "journal"]), tmp_path / "out")
+    (name,) = report["files"]
+    assert report["skipped"] == [
+        f"bitfinex tBTCUSD book {other}: exported is bitfinex tBTCUSD book P0 F0 100"
+        for other in ("P0 F0 25", "P2 F0 100")
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    _, *rows = gzip.decompress((tmp_path / "out" / name).read_bytes()).decode().splitlines()
+    assert [row.split(",")[6] for row in rows] == ["10002", "10102"]
+    again = export_hftbacktest(JournalSource([tmp_path / "journal"]), tmp_path / "npz")
+    assert again["skipped"] == report["skipped"]
+    assert set(events(tmp_path / "npz" / "bitfinex_tBTCUSD.npz")["px"]) == {10_002.0, 10_102.0}
+
+
+def test_two_imports_are_exported_together_each_in_its_order(tmp_path: Path) -> None:
+    journals = []
+    for at, symbol in enumerate(("A-B", "C-D")):
+        (tmp_path / str(at)).mkdir()
+        later = START_US + at * 10 * MINUTE_US
+        content = (
+            tardis_trades().replace(b",A-B,", f",{symbol},".encode()).replace(b"15823296", str(later)[:8].encode())
+        )
+        journals.append(imported(tmp_path / str(at), content))
+    report = export_tardis(JournalSource(journals), tmp_path / "out")
+    assert sorted(report["files"].values()) == [12, 12]
+    again = export_hftbacktest(JournalSource([journals[0], *sorted(journals[1].glob("journal-*"))]), tmp_path / "npz")
+    assert len(again["files"]) == 2
+    rows = pyarrow.parquet.read_table
+    export_parquet(JournalSource(journals), tmp_path / "rows")
+    seq = rows(tmp_path / "rows" / "rows.parquet")["seq"].to_numpy()
+    assert (np.diff(seq) >= 0).all(), "runs of the same number are numbered on"
+    assert replay(journals)["trades"] == 24
+    with pytest.raises(JournalError, match="expected each journal once"):
+        export_tardis(JournalSource([journals[0], journals[0]]), tmp_path / "no")
 
 
 def test_a_timeframe_is_nanoseconds() -> None:

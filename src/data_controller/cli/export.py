@@ -10,7 +10,7 @@ import typer
 
 from data_controller.cli import summary
 from data_controller.cli._exit import EPILOG
-from data_controller.cli._options import Json, load_config
+from data_controller.cli._options import Json, OptionalConfigFile, load_config
 from data_controller.cli._output import progress, show
 from data_controller.cli._places import Lake
 
@@ -44,6 +44,7 @@ def hftbacktest(
     out: Out,
     paths: Paths = None,
     lake: Lake = None,
+    config: OptionalConfigFile = None,
     exchange: Exchange = "",
     instrument: Instrument = "",
     first: First = "",
@@ -58,7 +59,7 @@ def hftbacktest(
     from data_controller.engine.export import export_hftbacktest
     from data_controller.lake.exporters import Slice
 
-    source = _source(paths, lake, Slice(exchange, instrument, first, last))
+    source = _source(paths, lake, config, Slice(exchange, instrument, first, last))
     with progress("rows exported") as tell:
         result = export_hftbacktest(source, out, base_latency_ns=base_latency_ns, on_progress=tell)
     _finish(result, out, as_json)
@@ -69,6 +70,7 @@ def tardis(
     out: Out,
     paths: Paths = None,
     lake: Lake = None,
+    config: OptionalConfigFile = None,
     exchange: Exchange = "",
     instrument: Instrument = "",
     first: First = "",
@@ -83,7 +85,7 @@ def tardis(
     from data_controller.engine.export import TARDIS_TYPES, export_tardis
     from data_controller.lake.exporters import Slice
 
-    source = _source(paths, lake, Slice(exchange, instrument, first, last))
+    source = _source(paths, lake, config, Slice(exchange, instrument, first, last))
     with progress("rows exported") as tell:
         result = export_tardis(source, out, types=tuple(types or TARDIS_TYPES[:2]), on_progress=tell)
     _finish(result, out, as_json)
@@ -94,6 +96,7 @@ def freqtrade(
     out: Out,
     paths: Paths = None,
     lake: Lake = None,
+    config: OptionalConfigFile = None,
     exchange: Exchange = "",
     instrument: Instrument = "",
     first: First = "",
@@ -105,7 +108,7 @@ def freqtrade(
     from data_controller.engine.export import export_freqtrade
     from data_controller.lake.exporters import Slice
 
-    source = _source(paths, lake, Slice(exchange, instrument, first, last))
+    source = _source(paths, lake, config, Slice(exchange, instrument, first, last))
     with progress("rows exported") as tell:
         result = export_freqtrade(source, out, timeframe=timeframe, on_progress=tell)
     _finish(result, out, as_json)
@@ -116,6 +119,7 @@ def parquet(
     out: Out,
     paths: Paths = None,
     lake: Lake = None,
+    config: OptionalConfigFile = None,
     exchange: Exchange = "",
     instrument: Instrument = "",
     first: First = "",
@@ -126,14 +130,14 @@ def parquet(
     from data_controller.engine.export import export_parquet
     from data_controller.lake.exporters import Slice
 
-    source = _source(paths, lake, Slice(exchange, instrument, first, last))
+    source = _source(paths, lake, config, Slice(exchange, instrument, first, last))
     with progress("rows exported") as tell:
         result = export_parquet(source, out, on_progress=tell)
     _finish(result, out, as_json)
 
 
-def _source(paths: list[Path] | None, lake: str | None, which: Slice) -> Source:
-    """Journals, or the slice of a lake; BadParameter where it is neither, or a bit of both."""
+def _source(paths: list[Path] | None, lake: str | None, config: Path | None, which: Slice) -> Source:
+    """Journals, or the slice of a lake, that of the config where none is named; BadParameter where it is not one."""
     from data_controller.engine.export import JournalSource
     from data_controller.lake.catalogue import Catalogue
     from data_controller.lake.exporters import LakeSource
@@ -143,12 +147,14 @@ def _source(paths: list[Path] | None, lake: str | None, which: Slice) -> Source:
         if day and not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
             raise typer.BadParameter(f"expected a day such as 2026-11-25, was {day!r}")
     folders = [path.expanduser() for path in paths or ()]
+    settings = load_config(config).lake
+    if not folders and lake is None:
+        lake = settings.uri or None
     of_lake = [path for path in folders if (path / "_commits").is_dir()]
     if lake is not None or of_lake:
         if len(folders) + (lake is not None) > 1:
             raise typer.BadParameter("expected one lake, or journals, was more: export them one by one")
-        catalogue = Catalogue(Store(lake or str(folders[0]), load_config(None).lake))
-        return LakeSource(catalogue, which)
+        return LakeSource(Catalogue(Store(lake or str(folders[0]), settings)), which)
     if not folders:
         raise typer.BadParameter("expected journals or a lake, was none: name a folder, or --lake URI")
     if any(which):

@@ -20,17 +20,19 @@ Paths = Annotated[
 def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = False) -> None:
     """Check recorded data: hashes, every checksum the exchange sent, every sequence, what must hold of every book.
 
-    Of a lake also that its rows are in order and, where the journal is still there, that they are what it says. Exit
-    code 1 where anything is in doubt; file and row are named.
+    Each journal is judged for itself. Of a lake also that its rows are in order and, where the journal is still there,
+    that they are what it says. Exit code 1 where anything is in doubt; file and row are named.
     """
     journals, lakes = _sorted(paths)
     results: list[tuple[str, dict[str, Any]]] = []
     with progress("records verified") as tell:
         if journals:
             from data_controller.engine.verify import verify as run_verify
+            from data_controller.journal.reader import journals_of
 
-            name = "verify " + ", ".join(map(str, journals))
-            results.append((name, run_verify(journals, on_progress=tell)))
+            for journal in journals_of(journals):
+                name = "verify " + ", ".join(map(str, journal))
+                results.append((name, run_verify(journal, on_progress=tell)))
         for uri in lakes:
             from data_controller.cli._options import load_config
             from data_controller.engine.verify_lake import verify_lake

@@ -16,7 +16,7 @@ from data_controller.engine.replay import MERGE_RECORDS
 from data_controller.engine.setup import configure_replay
 from data_controller.engine.warm_up import ensure_compiled
 from data_controller.errors import TableError
-from data_controller.journal.reader import read
+from data_controller.journal.reader import journals_of, read
 from data_controller.lake.exporters import (
     Chunk,
     DraftFolder,
@@ -28,15 +28,16 @@ from data_controller.lake.exporters import (
     with_breaks,
 )
 from data_controller.market.rows import EVENT, copy_rows
+from data_controller.market.tables import Tables
 from data_controller.pipeline.pipeline import Pipeline
-from data_controller.records import Batch
+from data_controller.records import SEQ_COUNT_BITS, Batch
 from data_controller.records import Kind as Record
 
 TARDIS_TYPES = ("incremental_book_L2", "trades", "book_snapshot_25")
 
 
 class _Tapped(Pipeline):
-    """A pipeline that keeps the rows it applies, save those that an orderly end makes: no book was lost by it."""
+    """A pipeline that keeps the rows it applies, save what an orderly end says of books: none was lost by it."""
 
     def __init__(self) -> None:
         super().__init__(configure_replay(Models().bundle_of, None, record_only=True))
@@ -53,8 +54,9 @@ class _Tapped(Pipeline):
 
     def _apply(self) -> None:
         rows = self.rows
-        if rows.stop > rows.start and not self._ending:
-            self.tapped.append(copy_rows(rows.array[rows.start : rows.stop]))
+        if rows.stop > rows.start:
+            new = copy_rows(rows.array[rows.start : rows.stop])
+            self.tapped.append(_of_no_book(new, self.tables) if self._ending else new)
         super()._apply()
 
 
@@ -72,20 +74,29 @@ class Source(Protocol):
 
 
 class JournalSource:
-    """The rows of journals (folders or segment files, oldest first); JournalError where one is damaged."""
+    """The rows of journals (folders or segment files, oldest first); JournalError where one is damaged.
+
+    Runs of a journal whose numbers an earlier one has had are numbered on, so that `seq` keeps the order of all rows.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.last_recv_ns = 0
         self._paths = [Path(path) for path in paths]
 
     def chunks(self) -> Iterator[Chunk]:
-        """A chunk for each engine start in a batch of records, in their order."""
+        """A chunk for each engine start in a batch of records, in their order, and an empty one where a run ended."""
         ensure_compiled()
         pipeline = _Tapped()
-        for batch in read(self._paths, merge=MERGE_RECORDS):
-            yield from _chunks(pipeline, batch)
-            if len(batch.recv_ns):
-                self.last_recv_ns = int(batch.recv_ns[-1])
+        run = 0
+        for journal in journals_of(self._paths):
+            before, more = run, None
+            for batch in read(journal, merge=MERGE_RECORDS):
+                run = batch.first_seq >> SEQ_COUNT_BITS
+                more = max(0, before + 1 - run) if more is None else more
+                run += more
+                batch.first_seq += more << SEQ_COUNT_BITS
+                yield from _chunks(pipeline, batch)
+                self.last_recv_ns = max(self.last_recv_ns, int(batch.recv_ns[-1]))
 
 
 def export_hftbacktest(
@@ -152,6 +163,8 @@ def _chunks(pipeline: _Tapped, batch: Batch) -> Iterator[Chunk]:
     starts = np.flatnonzero(batch.kind == Record.START).tolist()
     bounds = sorted({0, *starts, n})
     for lo, hi in pairwise(bounds):
+        if lo in starts and pipeline.setup is not None:
+            yield Chunk(pipeline.tables, np.zeros(0, EVENT), [], ended_ns=pipeline.now_ns)
         actions = pipeline.advance(batch, lo, hi)
         while pipeline.pending:
             actions += pipeline.work()
@@ -160,6 +173,11 @@ def _chunks(pipeline: _Tapped, batch: Batch) -> Iterator[Chunk]:
         candles = [row for action in actions if _told(action, "candles") for row in action.rows]
         gaps = [row for action in actions if _told(action, "gaps") for row in action.rows]
         yield Chunk(pipeline.tables, with_breaks(joined, gaps), candles)
+
+
+def _of_no_book(rows: NDArray[np.void], tables: Tables) -> NDArray[np.void]:
+    other = [row for row, channel in enumerate(tables.channels) if channel.stream != "book"]
+    return rows[np.isin(rows["channel"], other)]
 
 
 def _told(action: Action, table: str) -> TypeGuard[Tell]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from data_controller.engine.setup import configure_replay
 from data_controller.engine.summary import peak_rss_mb, summary_of
 from data_controller.engine.tables_out import TablesOut
 from data_controller.engine.warm_up import ensure_compiled
-from data_controller.journal.reader import read
+from data_controller.journal.reader import journals_of, read
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.records import Batch
 
@@ -69,10 +70,11 @@ def replay(
     """
     ensure_compiled()
     started = time.perf_counter()
+    paths = [Path(path) for path in paths]
     tables = TablesOut(out) if out is not None else None
     runner = Replay(config, tables)
     try:
-        for batch in read([Path(path) for path in paths], merge=MERGE_RECORDS):
+        for batch in chain.from_iterable(read(journal, merge=MERGE_RECORDS) for journal in journals_of(paths)):
             n = len(batch.recv_ns)
             runner.feed(batch, 0, n)
             if on_progress is not None:
@@ -86,7 +88,7 @@ def replay(
     return result | {
         "wire_to_decision_us": None,
         "tick_to_decision_us": None,
-        "journal_bytes": sum(_bytes_of(Path(path)) for path in paths),
+        "journal_bytes": sum(_bytes_of(path) for path in paths),
         "peak_rss_mb": peak_rss_mb(),
         "seconds": round(seconds, 3),
         "frames_per_s": round(result["frames"] / seconds) if seconds else None,

@@ -23,7 +23,8 @@ _KEYS = ("frames", "events", "starts", "instruments", "unknown_deletes", "crosse
 def verify(paths: Iterable[Path], on_progress: Callable[[int], None] | None = None) -> dict[str, Any]:
     """What was checked; `ok` is False where a checksum differs, a sequence has a gap, or bytes are damaged.
 
-    Damage is reported in `damages`, not raised; JournalError where a path is no journal.
+    `paths` are of one journal: its folder, or segment files. Damage is reported in `damages`, not raised; JournalError
+    where a path is no journal.
     """
     paths = [Path(path) for path in paths]
     hashed, changed = _check_hashes(paths)

@@ -69,6 +69,31 @@ def segments_of(directory: Path) -> list[Path]:
         raise JournalError(f"expected a directory that can be read, was {error.strerror}: {directory}") from error
 
 
+def journals_of(sources: Iterable[Source]) -> list[list[Path]]:
+    """`sources` by the journal that they are of: a folder is one, and so are segment files in their order.
+
+    Each is for a Reader of its own, as journals of several engines number their runs alike. Raises JournalError where
+    one is named twice.
+    """
+    journals: list[list[Path]] = []
+    last: SegmentName | None = None
+    seen: set[Path] = set()
+    for source in sources:
+        path = Path(source)
+        path = path.parent if path.name == manifests.MANIFEST else path
+        if path.resolve() in seen:
+            raise JournalError(f"expected each journal once, was named twice: {path}")
+        seen.add(path.resolve())
+        name = None if path.is_dir() else SegmentName.parse(path.name)
+        goes_on = name is not None and last is not None and (last.run, last.number) < (name.run, name.number)
+        if goes_on:
+            journals[-1].append(path)
+        else:
+            journals.append([path])
+        last = name
+    return journals
+
+
 def _files(sources: Source | Iterable[Source]) -> tuple[list[Path], list[Path]]:
     """Segment files to read, in order, and the directories that were named."""
     files: list[Path] = []

@@ -409,13 +409,13 @@ class Pipeline:
 
     def _look_at_gaps(self, seq: int, now_ns: int) -> None:
         """Tell of the gaps that ended by `now_ns`; only a channel that is no book needs to be heard of for that."""
-        heard: dict[str, NDArray[np.int64]] = {}
+        heard: list[NDArray[np.int64]] = []
 
         def heard_ns(channel: int) -> int:
-            venue = self.tables.channels[channel].venue
-            if venue not in heard:
-                heard[venue] = self.decoders[self._venue_row[venue]].heard_ns
-            return int(heard[venue][channel])
+            # Of whichever decoder: rows of a bus or a table name a venue that need not be one of this config.
+            if not heard:
+                heard.append(np.maximum.reduce([decoder.heard_ns for decoder in self.decoders]))
+            return int(heard[0][channel])
 
         self._tell_gaps(self.gaps.look(seq, now_ns, self.books.books, heard_ns))
 

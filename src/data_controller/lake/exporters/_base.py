@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,12 +26,14 @@ _SAID_BY_NONE = {by.name for by in BrokenBy} - {"NOTHING", "GAP", "CLOSED", "MAI
 class Chunk(NamedTuple):
     """Rows in their order, with the tables that their channels are rows of.
 
-    Where a book broke for a reason that is no row (a checksum, a cross), a GAP row says so.
+    Where a book broke for a reason that is no row (a checksum, a cross), a GAP row says so. Where the run is over
+    behind this chunk, `ended_ns` is when its last record arrived: nothing was heard from then on.
     """
 
     tables: Tables
     rows: NDArray[np.void]
     candles: list[dict[str, Any]]
+    ended_ns: int = 0
 
 
 class Exporter(Protocol):
@@ -78,6 +80,27 @@ def by_channel(chunk: Chunk, wanted: set[str]) -> Iterator[tuple[Channel, NDArra
             yield chunk.tables.channels[row], rows[rows["channel"] == row]
 
 
+def by_fineness(channel: Channel) -> tuple[str, bool, int, str]:
+    """Sorts renderings of one stream, the finest and deepest first; a length of 0 is a whole book."""
+    return channel.precision, channel.length != 0, -channel.length, channel.frequency
+
+
+def finest(channels: Iterable[Channel]) -> tuple[set[Channel], list[str]]:
+    """The best rendering of each instrument and stream among `channels`, and words about the others."""
+    best: dict[tuple[str, str, str], Channel] = {}
+    others = []
+    for channel in sorted(channels, key=by_fineness):
+        kept = best.setdefault((channel.venue, channel.symbol, channel.stream), channel)
+        if kept != channel:
+            others.append(f"{_named(channel)}: exported is {_named(kept)}")
+    return set(best.values()), others
+
+
+def _named(channel: Channel) -> str:
+    words = (channel.venue, channel.symbol, channel.stream, channel.precision, channel.frequency, channel.length or "")
+    return " ".join(str(word) for word in words if word)
+
+
 def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     """[rows] True where what was known before is known no more."""
     resubscribed = (rows["kind"] == Kind.CONTROL) & np.isin(rows["ref"], (Control.SUBSCRIBED, Control.UNSUBSCRIBED))
@@ -85,8 +108,17 @@ def ends(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     return over
 
 
+def unheard_ns(row: Any) -> int:
+    """From when on nothing was heard of a channel that row `row`, one of its `ends`, tells of."""
+    silent = row["kind"] == Kind.GAP and row["size"] == BrokenBy.SILENT
+    return int(row["ref"] if silent else row["recv_ns"])
+
+
 def with_breaks(rows: NDArray[np.void], gaps: list[dict[str, Any]]) -> NDArray[np.void]:
-    """`rows` with a GAP behind the record by which a book broke, where no row of its own says that it did."""
+    """`rows` with a GAP behind the record by which a channel broke, where no row of its own says that it did.
+
+    The `ref` of such a row is since when what the channel said is in doubt.
+    """
     breaks = [gap for gap in gaps if gap["reason"] in _SAID_BY_NONE and not gap["ended_ns"]]
     if not breaks:
         return rows
@@ -94,6 +126,7 @@ def with_breaks(rows: NDArray[np.void], gaps: list[dict[str, Any]]) -> NDArray[n
     for row, gap in zip(more, breaks, strict=True):
         row["seq"], row["recv_ns"], row["channel"] = gap["seq"], gap["recv_ns"], gap["channel"]
         row["kind"], row["flags"], row["size"] = Kind.GAP, Flag.LAST, BrokenBy[gap["reason"]]
+        row["ref"] = gap["since_ns"]
     at = np.searchsorted(rows["seq"], more["seq"], side="right")
     return np.insert(rows.view("V64"), at, more.view("V64")).view(EVENT)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends, file_name, floats
+from data_controller.lake.exporters._base import Chunk, Report, by_channel, ends, file_name, finest, floats
 from data_controller.market.rows import Flag, Kind
 from data_controller.market.tables import Channel
 
@@ -72,7 +72,9 @@ class _Book:
 
 
 class HftbacktestExporter:
-    """One `VENUE_SYMBOL.npz` an instrument, of its finest and deepest book of levels and its trades.
+    """One `VENUE_SYMBOL.npz` an instrument, of its finest and deepest book of levels and its finest trades.
+
+    Other renderings of them, and books of orders, are left out and named in `skipped`.
 
     Where no exchange time is known the receive time stands in. Where the local clock is behind the exchange's, all
     local times are moved by the worst lead and `base_latency_ns`, as hftbacktest's converters do. A gap clears a book.
@@ -90,7 +92,8 @@ class HftbacktestExporter:
         for channel, rows in by_channel(chunk, {"book", "trades"}):
             if channel.stream == "trades":
                 good = rows[(rows["kind"] == Kind.TRADE) & (rows["flags"] & (Flag.SNAPSHOT | Flag.INEXACT) == 0)]
-                self._trades.setdefault(channel, []).append((good["seq"].copy(), _events(good, TRADE)))
+                if len(good):
+                    self._trades.setdefault(channel, []).append((good["seq"].copy(), _events(good, TRADE)))
             elif channel.precision == "R0":
                 self._skipped.add(channel)
             else:
@@ -100,13 +103,11 @@ class HftbacktestExporter:
         """Write the files."""
         files: Report = {}
         moved_ns: Report = {}
-        for venue, symbol in sorted({(c.venue, c.symbol) for c in (*self._books, *self._trades)}):
-            books = [c for c in self._books if (c.venue, c.symbol) == (venue, symbol)]
-            best = min(books, key=lambda c: (c.precision, -c.length), default=None)
-            parts = [] if best is None else list(self._books[best].parts)
-            for channel, trades in self._trades.items():
-                if (channel.venue, channel.symbol, channel.precision) == (venue, symbol, ""):
-                    parts += trades
+        events = {channel: book.parts for channel, book in self._books.items() if book.parts} | self._trades
+        best, skipped = finest(events)
+        for venue, symbol in sorted({(c.venue, c.symbol) for c in best}):
+            of_it = sorted(c for c in best if (c.venue, c.symbol) == (venue, symbol))
+            parts = [part for channel in of_it for part in events[channel]]
             if not sum(len(events) for _, events in parts):
                 continue
             seq = np.concatenate([part[0] for part in parts])
@@ -119,7 +120,7 @@ class HftbacktestExporter:
         return {
             "files": files,
             "local_clock_moved_ns": moved_ns,
-            "skipped": sorted(f"{c.venue} {c.symbol}: a book of orders" for c in self._skipped),
+            "skipped": sorted([*skipped, *(f"{c.venue} {c.symbol}: a book of orders" for c in self._skipped)]),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import shutil
 from bisect import bisect_left, insort
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,6 +19,7 @@ from data_controller.lake.exporters._base import (
     by_channel,
     ends,
     file_name,
+    finest,
     price_text,
     size_text,
 )
@@ -71,16 +73,17 @@ class TardisExporter:
     """`VENUE_TYPE_DAY_SYMBOL.csv.gz` for the types `incremental_book_L2`, `trades` and `book_snapshot_25`.
 
     Numbers are the wire's own text; times are microseconds, cut off; where no exchange time is known the receive time
-    stands in. Trades without a number have an empty id. Books of orders are left out and named in `skipped`.
+    stands in. Trades without a number have an empty id. Of several renderings of a stream the finest and deepest is
+    written; the others, and books of orders, are left out and named in `skipped`.
     """
 
     def __init__(self, folder: Path, types: tuple[str, ...] = ("incremental_book_L2", "trades")) -> None:
         self._folder = folder
         self._types = types
         self._tops: dict[Channel, _Top] = {}
-        self._open: dict[tuple[str, str, str], tuple[str, IO[str]]] = {}  # type, venue, symbol -> day, file
+        self._open: dict[tuple[str, Channel], tuple[str, IO[str]]] = {}  # type and channel -> day, file
         self._skipped: set[Channel] = set()
-        self._files: dict[str, int] = {}
+        self._files: dict[Channel, dict[str, int]] = {}  # rows by file, each channel's in a folder of its own
 
     def take(self, chunk: Chunk) -> None:
         """Write the rows of `chunk`."""
@@ -97,30 +100,48 @@ class TardisExporter:
         for _, file in self._open.values():
             file.close()
         self._open.clear()
-        skipped = sorted(f"{c.venue} {c.symbol}: a book of orders" for c in self._skipped)
-        return {"files": dict(sorted(self._files.items())), "skipped": skipped}
+        best, skipped = finest(self._files)
+        skipped += [f"{c.venue} {c.symbol}: a book of orders" for c in self._skipped]
+        files: Report = {}
+        for channel, written in sorted(self._files.items()):
+            folder = self._folder_of(channel)
+            for name, rows in written.items() if channel in best else ():
+                if name in files:
+                    skipped.append(f"{channel.venue} {channel.symbol}: {name} is of another instrument")
+                else:
+                    (folder / name).replace(self._folder / name)
+                    files[name] = rows
+        for channel in self._files:
+            shutil.rmtree(self._folder_of(channel))
+        return {"files": dict(sorted(files.items())), "skipped": sorted(skipped)}
 
     def _line(self, what: str, channel: Channel, row: Any, cells: tuple[str, ...]) -> None:
         local_us = int(row["recv_ns"]) // 1000
         exch_us = int(row["exch_ns"]) // 1000 or local_us
         file, name = self._file(what, channel, int(row["recv_ns"]))
         file.write(",".join((channel.venue, channel.symbol, str(exch_us), str(local_us), *cells)) + "\n")
-        self._files[name] += 1
+        self._files[channel][name] += 1
+
+    def _folder_of(self, channel: Channel) -> Path:
+        return self._folder / f".{list(self._files).index(channel)}"
 
     def _file(self, what: str, channel: Channel, recv_ns: int) -> tuple[IO[str], str]:
         day = dt.datetime.fromtimestamp(recv_ns // DAY_NS * 86_400, dt.UTC).strftime("%Y-%m-%d")
-        key = (what, channel.venue, channel.symbol)
+        key = (what, channel)
         name = file_name(channel.venue, what, day, channel.symbol) + ".csv.gz"
         was = self._open.get(key)
         if was is None or was[0] != day:
             if was is not None:
                 was[1].close()
-            mode: Literal["at", "wt"] = "at" if name in self._files else "wt"
-            file = gzip.open(self._folder / name, mode, 6, "utf-8", newline="")  # noqa: SIM115 - open for a day
-            if name not in self._files:
+            names = self._files.setdefault(channel, {})
+            folder = self._folder_of(channel)
+            folder.mkdir(exist_ok=True)
+            mode: Literal["at", "wt"] = "at" if name in names else "wt"
+            file = gzip.open(folder / name, mode, 6, "utf-8", newline="")  # noqa: SIM115 - open for a day
+            if name not in names:
                 columns = {"trades": TRADES, "incremental_book_L2": BOOK}.get(what) or snapshot_columns(DEPTH)
                 file.write(",".join(columns) + "\n")
-                self._files[name] = 0
+                names[name] = 0
             self._open[key] = (day, file)
         return self._open[key][1], name
 

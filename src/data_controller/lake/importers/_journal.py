@@ -9,6 +9,7 @@ import platform
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -215,6 +216,12 @@ class Timed(Protocol):
         ...
 
 
+class Lost(Enum):
+    """What stands for a line that could not be read."""
+
+    LINE = 1
+
+
 T = TypeVar("T", bound=Timed)
 L = TypeVar("L")
 Parse = Callable[[bytes], Entry | str | None]
@@ -224,7 +231,9 @@ Parse = Callable[[bytes], Entry | str | None]
 def entries_of(path: Path, parse: Callable[[bytes], T | str | None], journal: DraftJournal) -> Iterator[T]:
     """What `parse` makes of the lines of a capture, in their order; see `confirmed`."""
     with open_capture(path) as file:
-        yield from confirmed(lines_of(file, path), parse, journal, path)
+        for found in confirmed(lines_of(file, path), parse, journal, path):
+            if not isinstance(found, Lost):
+                yield found
 
 
 def confirmed(
@@ -234,20 +243,32 @@ def confirmed(
     path: Path,
     *,
     far_ns: int = FAR_AHEAD_NS,
-    on_bad: Callable[[], None] = lambda: None,
-) -> Iterator[T]:
-    """What `parse` makes of numbered lines (or rows) whose times can be trusted.
+) -> Iterator[T | Lost]:
+    """What `parse` makes of numbered lines (or rows) whose times can be trusted, in their order.
 
-    What it cannot read goes into quarantine; so does a line whose time is more than `far_ns` ahead of the last good
-    one's unless the next line is as far. A file that begins with GIVE_UP_LINES bad lines is given up.
+    What it cannot read goes into quarantine and is Lost.LINE here; so does a line whose time is more than `far_ns`
+    ahead of the last good one's unless the next line is as far. A file that begins with GIVE_UP_LINES bad lines is
+    given up.
     """
-    far = "its time is far from that of the lines around it"
     last_ns = 0
     suspect: tuple[int, L, T] | None = None
+    lost_behind = False  # something behind the suspect was lost
 
     def put_aside(number: int, line: L, reason: str) -> None:
         journal.garbage(number, line if isinstance(line, bytes) else repr(line).encode(), reason, path)
-        on_bad()
+
+    def decided(trusted: bool) -> Iterator[T | Lost]:
+        nonlocal suspect, lost_behind
+        if suspect is None:
+            return
+        number, line, found = suspect
+        if trusted:
+            yield found
+        else:
+            put_aside(number, line, "its time is far from that of the lines around it")
+        if lost_behind or not trusted:
+            yield Lost.LINE
+        suspect, lost_behind = None, False
 
     for number, line in lines:
         journal.counts["lines"] += 1
@@ -258,22 +279,20 @@ def confirmed(
             continue
         if isinstance(found, str) or not 0 <= found.recv_ns <= MAX_NS:
             put_aside(number, line, found if isinstance(found, str) else "its time is absurd")
+            if suspect is None:
+                yield Lost.LINE
+            lost_behind = suspect is not None
             if number >= GIVE_UP_LINES and last_ns == 0:
+                yield from decided(False)
                 return
             continue
         if suspect is not None:
-            if found.recv_ns >= suspect[2].recv_ns - far_ns:
-                last_ns = suspect[2].recv_ns
-                yield suspect[2]
-            else:
-                put_aside(suspect[0], suspect[1], far)
-            suspect = None
+            trusted = found.recv_ns >= suspect[2].recv_ns - far_ns
+            last_ns = suspect[2].recv_ns if trusted else last_ns
+            yield from decided(trusted)
         if found.recv_ns > last_ns + far_ns:
             suspect = (number, line, found)
             continue
         last_ns = max(last_ns, found.recv_ns)
         yield found
-    if suspect is not None and last_ns == 0:
-        yield suspect[2]
-    elif suspect is not None:
-        put_aside(suspect[0], suspect[1], far)
+    yield from decided(last_ns == 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from data_controller.exchanges.rows.frame import MAX_ROWS, VERSION, ZERO, Header, Row, pack, pack_table
-from data_controller.lake.importers._journal import DraftJournal
+from data_controller.lake.importers._journal import DraftJournal, Lost
 from data_controller.market.rows import Flag, Kind
 from data_controller.market.tables import Stream
 from data_controller.records import Kind as Record
@@ -25,6 +25,7 @@ class Cell(NamedTuple):
     rows: list[Row]
     snapshot: bool = False  # rows of a snapshot
     whole: bool = False  # the line is a message of its own, a snapshot with its RESET
+    of_one_time: bool = False  # rows of a snapshot that another time ends
     table: dict[str, float] | None = None  # instead of rows, or beside them
 
 
@@ -41,49 +42,67 @@ def header_of(venue: str, symbol: str, stream: Stream, precision: str = "", leng
 
 
 class Messages:
-    """Cells of one file as messages. `lost` says that a line in between could not be read: all channels have a gap."""
+    """Cells of one file as messages. Where a line in between is lost, all channels have a gap.
+
+    A snapshot that lacks a line, or may lack it as the line before its first one is lost, is no snapshot: its book
+    stays BROKEN until the next one.
+    """
 
     def __init__(self, journal: DraftJournal) -> None:
         self._journal = journal
-        self._lost = False
-        self._in_snapshot: dict[Header, bool] = {}
+        self._channels: dict[Header, int] = {}  # arrival of the snapshot that its next rows may go on, -1 none
 
-    def lose(self) -> None:
-        """A line is missing: what it said is unknown, of whatever channel it was."""
-        self._lost = True
-
-    def of(self, cells: Iterable[Cell]) -> Iterator[Message]:
+    def of(self, cells: Iterable[Cell | Lost]) -> Iterator[Message]:
         """The frames of `cells`, in their order."""
         waiting: list[Cell] = []
+        lost, recv_ns = False, 0
         for cell in cells:
-            if waiting and (self._lost or cell.whole or not _together(waiting[-1], cell)):
+            if isinstance(cell, Lost):
+                yield from self._made(waiting)
+                waiting, lost = [], True
+                continue
+            if waiting and (cell.whole or not _together(waiting[-1], cell)):
                 yield from self._made(waiting)
                 waiting = []
-            if self._lost:
-                self._lost = False
-                for header in self._in_snapshot:
-                    yield Message(cell.recv_ns, pack(header, [_GAP]))
-                self._in_snapshot = dict.fromkeys(self._in_snapshot, False)
+            recv_ns = cell.recv_ns
+            if lost:
+                lost = False
+                if cell.snapshot and not cell.whole:  # the line may have been one of it
+                    self._channels[cell.header] = recv_ns
+                yield from self._lose(recv_ns)
             waiting.append(cell)
-        if waiting:
-            yield from self._made(waiting)
+        yield from self._made(waiting)
+        if lost:
+            yield from self._lose(recv_ns)
+
+    def _lose(self, recv_ns: int) -> Iterator[Message]:
+        """A line is missing: what it said is unknown, of whatever channel it was."""
+        for header in self._channels:
+            yield Message(recv_ns, pack(header, [_GAP]))
 
     def _made(self, cells: list[Cell]) -> Iterator[Message]:
+        if not cells:
+            return
         first = cells[0]
         rows = [row for cell in cells for row in cell.rows]
         if rows:
-            if first.snapshot and not first.whole and not self._in_snapshot.get(first.header, False):
+            if self._begins(first):
                 rows.insert(0, RESET._replace(exch_ns=rows[0].exch_ns))
-            self._in_snapshot[first.header] = first.snapshot
             if len(rows) > MAX_ROWS:
                 reason = f"expected a message of at most {MAX_ROWS} rows, was {len(rows)}"
                 self._journal.garbage(0, repr(first.header).encode(), reason)
-                self._in_snapshot[first.header] = False
                 rows = [_GAP]
             yield Message(first.recv_ns, pack(first.header, rows))
         table = [cell.table for cell in cells if cell.table is not None]
         if table:
             yield Message(first.recv_ns, pack_table(first.header, table))
+
+    def _begins(self, first: Cell) -> bool:
+        """Whether a snapshot begins with this cell, which then wants a RESET."""
+        last_ns = self._channels.get(first.header, -1)
+        snapshot = first.snapshot and not first.whole
+        self._channels[first.header] = first.recv_ns if snapshot else -1
+        return snapshot and (last_ns < 0 or (first.of_one_time and first.recv_ns != last_ns))
 
 
 def _together(a: Cell, b: Cell) -> bool:

@@ -20,7 +20,9 @@ from data_controller.errors import ImportFormatError
 from data_controller.exchanges.rows.frame import Decimal, Header, Row, decimal_of
 from data_controller.lake.importers._journal import (
     FAR_AHEAD_NS,
+    MAX_NS,
     DraftJournal,
+    Lost,
     Report,
     build,
     confirmed,
@@ -158,11 +160,10 @@ def _in_order(messages: Iterator[Message], at: int, journal: DraftJournal) -> It
 
 
 def _messages(source: Source, folder: Path, journal: DraftJournal) -> Iterator[Message]:
-    messages = Messages(journal)
     span_ns = _span_ns(source.timeframe)
     far_ns = max(FAR_AHEAD_NS, 400 * span_ns)
 
-    def cells() -> Iterator[Cell]:
+    def cells() -> Iterator[Cell | Lost]:
         for name in source.files:
             path = folder / name
             rows, look_up = _rows_of(path, source)
@@ -181,9 +182,9 @@ def _messages(source: Source, folder: Path, journal: DraftJournal) -> Iterator[M
                 ) as error:
                     return f"not a row of this table: {type(error).__name__}: {error}"[:200]
 
-            yield from confirmed(rows, parse, journal, path, far_ns=far_ns, on_bad=messages.lose)
+            yield from confirmed(rows, parse, journal, path, far_ns=far_ns)
 
-    return messages.of(cells())
+    return Messages(journal).of(cells())
 
 
 def _rows_of(path: Path, source: Source) -> tuple[Iterator[tuple[int, Any]], Callable[[Any], Cells]]:
@@ -309,6 +310,8 @@ def _time_ns(time: Time, cells: Cells) -> int:
         at_ns = _since_epoch(dt.datetime.strptime(str(value), time.unit))  # noqa: DTZ007 - made UTC there
     if time.plus is not None:
         at_ns += _scaled(cells(time.plus), _UNITS_NS[time.plus_unit])
+    if not 0 <= at_ns <= MAX_NS:
+        raise ValueError(f"expected a time from 1970 to 2262, was {str(value)[:40]!r}")
     return at_ns
 
 
@@ -351,7 +354,7 @@ def _read(source: Source, cells: Cells) -> Cell:
     side = _side(source, cells)
     flags = SNAPSHOT if source.snapshot else 0
     row = Row(int(Kind.SET), side, _price(cells(source.price)), _size(cells(source.size)), 0, exch_ns, flags)
-    return Cell(recv_ns, _header(source, symbol, "book"), [row], source.snapshot)
+    return Cell(recv_ns, _header(source, symbol, "book"), [row], source.snapshot, of_one_time=source.snapshot)
 
 
 def _header(source: Source, symbol: str, stream: Literal["book", "trades"], length: int = 0) -> Header:

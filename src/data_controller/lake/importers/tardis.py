@@ -12,6 +12,7 @@ from pathlib import Path
 from data_controller.errors import ImportFormatError
 from data_controller.exchanges.rows.frame import ZERO, Decimal, Header, Row, decimal_of
 from data_controller.lake.importers._journal import (
+    MAX_NS,
     DraftJournal,
     Report,
     build,
@@ -84,7 +85,6 @@ def _messages(path: Path, journal: DraftJournal) -> Iterator[Message]:
     with open_capture(path) as file:
         lines = lines_of(file, path)
         read = _reader(next(lines, (0, b""))[1], path)
-        messages = Messages(journal)
 
         def parse(line: bytes) -> Cell | str:
             try:
@@ -92,7 +92,7 @@ def _messages(path: Path, journal: DraftJournal) -> Iterator[Message]:
             except (ValueError, KeyError, IndexError) as error:  # a UnicodeDecodeError is a ValueError
                 return f"not a row of this file: {type(error).__name__}: {error}"[:200]
 
-        yield from messages.of(confirmed(lines, parse, journal, path, on_bad=messages.lose))
+        yield from Messages(journal).of(confirmed(lines, parse, journal, path))
 
 
 def _reader(header: bytes, path: Path) -> Reader:
@@ -129,9 +129,10 @@ def _header(venue: str, symbol: str, stream: Stream, length: int = 0) -> Header:
 
 
 def _ns(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 16:
-        raise ValueError(f"expected microseconds, was {text[:40]!r}")
-    return int(text) * 1000
+    at_ns = int(text) * 1000 if text.isascii() and text.isdigit() and len(text) <= 16 else -1
+    if not 0 <= at_ns <= MAX_NS:
+        raise ValueError(f"expected microseconds up to {MAX_NS // 1000}, was {text[:40]!r}")
+    return at_ns
 
 
 def trade_id(text: str) -> int:
