@@ -18,7 +18,7 @@ from data_controller.errors import RestError, RestLimited, RestRefused, RestUnav
 from data_controller.exchanges.rest_limits import REST_LIMITS, UNKNOWN_VENUE, Endpoint, RestLimits
 from data_controller.exchanges.streaming.keys import KeyRequest
 from data_controller.ingest.limiter import Window
-from data_controller.ingest.rest import RestClient, redacted, retry_after_s
+from data_controller.ingest.rest import UNDER_WAY, RestClient, redacted, retry_after_s
 from data_controller.ingest.settings import RestSettings
 
 from .peer import run
@@ -228,6 +228,23 @@ def test_no_more_than_the_share_of_a_limit_leaves_in_any_window() -> None:
                 stamps.append(time.now_ns)
         assert all(later - earlier > 60e9 for earlier, later in zip(stamps, stamps[8:], strict=False))
         assert sum(time.slept) < 130
+
+
+def test_a_venue_that_never_answers_holds_up_no_other_and_no_request_ages_while_it_waits() -> None:
+    async def never(path: str, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    @with_web(*[never] * UNDER_WAY, OK)
+    async def _(web: Web) -> None:
+        async with Web(OK) as other, client(HandTime(), WIDE, timeout_s=0.3, attempts=1) as rest:
+            asked = [asyncio.create_task(rest.get("test", f"{web.url}/{n}")) for n in range(64)]
+            while len(web.heads) < UNDER_WAY:
+                await asyncio.sleep(0.001)
+            assert (await rest.get("other", other.url)).body == b"[1]"
+            assert len(web.heads) == UNDER_WAY
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            # Those behind waited for as long as an attempt may last, and were answered.
+            assert [isinstance(r, RestUnavailable) for r in results] == [n < UNDER_WAY for n in range(64)]
 
 
 def test_a_share_below_one_request_is_one_in_a_longer_time() -> None:
