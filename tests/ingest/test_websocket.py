@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -181,6 +182,22 @@ def test_a_peer_that_does_not_read_is_dropped_when_the_unsent_bytes_pass_their_b
             stats = rig.shell.stats()["connections"][0]
             assert stats["unsent_peak_bytes"] > 1024
             assert stats["unsent_bytes"] == 0
+
+    run(main())
+
+
+def test_a_peer_that_pings_and_does_not_read_is_dropped_when_our_pongs_pass_the_bound() -> None:
+    async def main() -> None:
+        async with Peer() as peer, Rig(send_buffer_bytes=1024) as rig:
+            link = await _opened(rig, peer)
+            link.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            pings = frame(b"p" * 125, PING) * 2000
+            for _ in range(1000):  # 250 MB
+                if rig.sink.of(Kind.CLOSED):
+                    break
+                with suppress(ConnectionError):
+                    await link.send(pings)
+            assert b"does not read" in rig.sink.of(Kind.CLOSED)[0]
 
     run(main())
 
