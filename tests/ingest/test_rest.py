@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import gzip
 import ssl
 import subprocess
@@ -10,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,6 +250,23 @@ def test_a_venue_that_never_answers_holds_up_no_other_and_no_request_ages_while_
             assert [isinstance(r, RestUnavailable) for r in results] == [n < UNDER_WAY for n in range(64)]
 
 
+@pytest.mark.parametrize("path", ["/x", "/own/x"])
+def test_a_client_that_goes_on_from_another_has_no_more_left_than_it(path: str) -> None:
+    limits = RestLimits(2, 60.0, endpoints=(Endpoint("/own", budget=2, per_s=60.0),))
+
+    @with_web(OK)
+    async def _(web: Web) -> None:
+        time = HandTime()
+        async with client(time, limits, budget_share=1.0) as before:
+            for _ in range(2):
+                await before.get("test", web.url + path)
+        assert time.slept == []
+        async with client(time, limits, budget_share=1.0) as rest:
+            rest.go_on_from(before)
+            await rest.get("test", web.url + path)
+        assert sum(time.slept) >= 60
+
+
 def test_a_share_below_one_request_is_one_in_a_longer_time() -> None:
     @with_web(OK)
     async def main(web: Web) -> None:
@@ -367,3 +387,19 @@ def test_a_header_that_cannot_be_sent_is_not_quoted(header: str) -> None:
             assert raised.value.__suppress_context__
 
     run(main())
+
+
+def test_an_answer_leaves_nothing_behind_for_a_collector_of_cycles() -> None:
+    @with_web(OK, answer(b"", "503 Busy"))
+    async def _(web: Web) -> None:
+        async with client(HandTime(), WIDE, attempts=1) as rest:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    with contextlib.suppress(RestUnavailable):
+                        await rest.get("test", web.url)
+                responses = sum(type(thing) is httpx.Response for thing in gc.get_objects())
+            finally:
+                gc.enable()
+            assert responses < 3

@@ -120,6 +120,12 @@ class WebSocketShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses = 0
 
+    def go_on_from(self, before: WebSocketShell) -> None:
+        """Keep to the connection rates of `before`, which opens no more; its clock may have been another one."""
+        for name, venue in before._venues.items():
+            venue.limiter.other_clock()
+            self._venues[name] = _Venue(venue.limiter)
+
     def open(self, action: Open) -> None:
         """Open a connection in the slot, as soon as back-off and rate allow; nothing where one is there or coming."""
         slot = self._slot(action.conn)
@@ -366,6 +372,7 @@ class WebSocketShell:
         slot.socket.live = False
         if slot.socket.outbox is not None:
             slot.socket.outbox.close()
+            slot.socket.outbox = None  # it knows its socket: nobody collects cycles while the engine is live
         slot.socket = None
         slot.lasted_s = (now_ns - slot.opened_ns) / _S
         slot.task = None
