@@ -32,6 +32,7 @@ from data_controller.exchanges.bybit.settings import BybitInverseSettings, Bybit
 from data_controller.exchanges.ccxt.settings import CcxtSettings
 from data_controller.exchanges.coinbase.settings import CoinbaseSettings
 from data_controller.exchanges.kraken.settings import KrakenSettings
+from data_controller.exchanges.naming import symbol_of
 from data_controller.exchanges.okx.settings import OkxSettings
 from data_controller.features.settings import FeatureSettings
 from data_controller.ingest.settings import IngestSettings
@@ -138,17 +139,34 @@ def with_instrument(config: Config, exchange: str, instrument: str, *, wanted: b
         raise ConfigError(f"expected an exchange that the engine was started with ({known}), was {exchange!r}")
     section = values["exchanges"][exchange]
     names = list(section["instruments"])
-    if (instrument in names) == wanted:
+    model = type(getattr(config.exchanges, exchange))
+    asked = _symbol(exchange, model, section, instrument)
+    same = [name for name in names if _symbol(exchange, model, section, name) == asked]
+    if bool(same) == wanted:
         have = ", ".join(names) or "none"
         what = "an instrument that is not there yet" if wanted else "one of its instruments"
-        raise ConfigError(f"expected {what} (`exchanges.{exchange}.instruments`: {have}), was {instrument!r}")
-    section["instruments"] = [*names, instrument] if wanted else [name for name in names if name != instrument]
+        known_as = f", which is there as {same[0]!r}" if same and instrument not in same else ""
+        text = f"expected {what} (`exchanges.{exchange}.instruments`: {have}), was {instrument!r}{known_as}"
+        raise ConfigError(text)
+    section["instruments"] = [*names, instrument] if wanted else [name for name in names if name not in same]
     source = f"{'subscribe' if wanted else 'unsubscribe'} {exchange} {instrument}"
     new = parse(values, source)
     problems = _unknown_leader(new, Document(values))
     if problems:
         raise InvalidConfig(source, problems)
     return new
+
+
+def _symbol(exchange: str, model: type[BaseModel], section: dict[str, Any], name: str) -> str:
+    """What both ways to write an instrument of `exchange` have in common: the venue's symbol; `name` where it has none.
+
+    `model` reads a `section`, and may keep either way.
+    """
+    try:
+        kept = model.model_validate({**section, "instruments": [name]})
+        return symbol_of(exchange, dict(kept)["instruments"][0])
+    except (ValidationError, ConfigError):  # what is wrong with it, the whole tree's check says
+        return name
 
 
 def _build(document: Document, source: str, *, secrets: bool) -> Config:

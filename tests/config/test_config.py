@@ -225,6 +225,39 @@ def test_an_instrument_is_added_or_taken_out_and_nothing_else_changes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("exchange", "names"),
+    [
+        ("binance", ("BTC/USDT", "BTCUSDT")),
+        ("binance_usdm", ("BTC/USDT:USDT", "BTCUSDT")),
+        ("bybit_linear", ("BTC/USDT:USDT", "BTCUSDT")),
+        ("bitfinex", ("BTC/USD", "tBTCUSD")),
+        ("bitstamp", ("BTC/USD", "btcusd")),
+        ("bitflyer", ("BTC/JPY", "BTC_JPY")),
+        ("okx", ("BTC/USDT", "BTC-USDT")),
+        ("coinbase", ("BTC/USD", "BTC-USD")),
+    ],
+)
+def test_an_instrument_is_the_same_by_either_of_its_names(exchange: str, names: tuple[str, str]) -> None:
+    for written in names:
+        old = parse({"exchanges": {exchange: {"instruments": [written]}}})
+        for named in names:
+            less = with_instrument(old, exchange, named, wanted=False)
+            assert getattr(less.exchanges, exchange).instruments == ()
+            with pytest.raises(ConfigError, match="expected an instrument that is not there yet"):
+                with_instrument(old, exchange, named, wanted=True)
+    kept = parse({"exchanges": {exchange: {"instruments": names[:1]}}}).effective()["exchanges"][exchange]
+    (other,) = {*names} - {*kept["instruments"]}
+    with pytest.raises(ConfigError, match=f"which is there as '{kept['instruments'][0]}'"):
+        with_instrument(parse({"exchanges": {exchange: {"instruments": names[:1]}}}), exchange, other, wanted=True)
+
+
+def test_a_perpetuals_name_is_not_that_of_the_spot_pair_with_its_symbol() -> None:
+    old = parse({"exchanges": {"bybit": {"instruments": ["BTC/USDT"]}}})
+    with pytest.raises(ConfigError, match="expected one of its instruments"):
+        with_instrument(old, "bybit", "BTC/USDT:USDT", wanted=False)
+
+
+@pytest.mark.parametrize(
     ("exchange", "instrument", "wanted", "reason"),
     [
         ("kraken", "tBTCUSD", True, r"started with \(bitfinex\), was 'kraken'"),
@@ -267,3 +300,12 @@ def test_the_schema_accepts_no_unknown_key_and_names_its_reload_marks() -> None:
     tree = schema()
     assert tree["additionalProperties"] is False
     assert tree["$defs"]["EngineSettings"]["properties"]["pulse_ms"]["reload"] == "restart"
+
+
+def test_a_field_that_no_channel_shows_needs_a_restart() -> None:
+    keys = {"api_key_file": "k", "api_secret_file": "s", "api_passphrase_file": "p"}
+    old, new = (
+        parse({"exchanges": {"coinbase": {"instruments": ["BTC/USD"], "book_channel": name, **keys}}})
+        for name in ("level2_batch", "level2")
+    )
+    assert check_reload(old, new) == ["exchanges.coinbase.book_channel"]

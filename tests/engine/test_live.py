@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +20,9 @@ import pytest
 from data_controller import control
 from data_controller.cli.summary import KEYS
 from data_controller.config import parse
+from data_controller.engine import live
 from data_controller.engine.clock import Clock
-from data_controller.engine.live import run
+from data_controller.engine.live import LiveEngine, run
 from data_controller.engine.replay import replay
 from data_controller.engine.verify import verify
 from data_controller.errors import ControlError
@@ -304,13 +307,33 @@ def test_a_journal_that_cannot_be_written_means_no_new_risk_and_leaves_what_it_h
     assert verify([engine.state / "journal"])["ok"]
 
 
+def test_garbage_of_all_ages_is_collected_now_and_then_and_never_while_frames_pour_in(
+    tmp_path: Path, exchange: Process, swift: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LiveEngine(parse(config_tree(tmp_path / "state", exchange.port, swift)))
+    collected: list[int] = []
+    monkeypatch.setattr(live.gc, "collect", lambda: collected.append(engine._frames_before))
+    counters = {"frames": 0}
+    engine.pipeline = SimpleNamespace(counters=counters)  # type: ignore[assignment]
+    engine._next_collect_ns = live.COLLECT_EVERY_NS
+    for now_ns, frames in ((1, 0), (live.COLLECT_EVERY_NS, 5000), (live.COLLECT_EVERY_NS + 1, 5001)):
+        counters["frames"] = frames
+        engine._collect(now_ns)
+    engine._collect(live.COLLECT_EVERY_NS + 2)
+    assert collected == [5001]
+
+
 def test_a_step_of_the_wall_clock_ends_a_run_and_starts_another(tmp_path: Path, exchange: Process, swift: Path) -> None:
     stepped_ns = 0
     seen: list[str] = []
+    engines: list[int] = []  # how many there are whenever one is ready
 
     def on_event(event: dict[str, Any]) -> None:
         nonlocal stepped_ns
         seen.append(event["event"])
+        if event["event"] == "ready":
+            gc.collect()
+            engines.append(sum(type(thing) is LiveEngine for thing in gc.get_objects()))
         if event["event"] == "proved":
             stepped_ns = 3_600 * 10**9
 
@@ -321,6 +344,7 @@ def test_a_step_of_the_wall_clock_ends_a_run_and_starts_another(tmp_path: Path, 
     summary = run(parse(tree), for_s=6.0, on_event=on_event, make_clock=make_clock)
     assert (summary["starts"], summary["stopped_by"]) == (2, "time")
     assert seen.count("live") == 2
+    assert engines == [1, 1]
     assert summary["books_proved"] == 2
     again = replay([tmp_path / "state" / "journal"])
     assert again["digest"] == summary["digest"]

@@ -69,3 +69,12 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
 def test_a_bucket_that_could_not_keep_its_promise_is_refused(burst: int, per_minute: int) -> None:
     with pytest.raises(ValueError, match="expected 1 <= burst < per_minute"):
         TokenBucket(burst, per_minute)
+
+
+def test_another_clock_neither_fills_a_bucket_nor_stops_it() -> None:
+    bucket = TokenBucket(2, 3)
+    assert [bucket.take(10**18) for _ in range(3)] == [0, 0, MINUTE_NS]
+    for now_ns in (2 * 10**18, 10**17):
+        bucket.other_clock()
+        assert bucket.take(now_ns) == MINUTE_NS
+        assert bucket.take(now_ns + MINUTE_NS) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import gzip
 import ssl
 import subprocess
@@ -10,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,7 @@ from data_controller.errors import RestError, RestLimited, RestRefused, RestUnav
 from data_controller.exchanges.rest_limits import REST_LIMITS, UNKNOWN_VENUE, Endpoint, RestLimits
 from data_controller.exchanges.streaming.keys import KeyRequest
 from data_controller.ingest.limiter import Window
-from data_controller.ingest.rest import RestClient, redacted, retry_after_s
+from data_controller.ingest.rest import UNDER_WAY, RestClient, redacted, retry_after_s
 from data_controller.ingest.settings import RestSettings
 
 from .peer import run
@@ -230,6 +233,40 @@ def test_no_more_than_the_share_of_a_limit_leaves_in_any_window() -> None:
         assert sum(time.slept) < 130
 
 
+def test_a_venue_that_never_answers_holds_up_no_other_and_no_request_ages_while_it_waits() -> None:
+    async def never(path: str, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    @with_web(*[never] * UNDER_WAY, OK)
+    async def _(web: Web) -> None:
+        async with Web(OK) as other, client(HandTime(), WIDE, timeout_s=0.3, attempts=1) as rest:
+            asked = [asyncio.create_task(rest.get("test", f"{web.url}/{n}")) for n in range(64)]
+            while len(web.heads) < UNDER_WAY:
+                await asyncio.sleep(0.001)
+            assert (await rest.get("other", other.url)).body == b"[1]"
+            assert len(web.heads) == UNDER_WAY
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            # Those behind waited for as long as an attempt may last, and were answered.
+            assert [isinstance(r, RestUnavailable) for r in results] == [n < UNDER_WAY for n in range(64)]
+
+
+@pytest.mark.parametrize("path", ["/x", "/own/x"])
+def test_a_client_that_goes_on_from_another_has_no_more_left_than_it(path: str) -> None:
+    limits = RestLimits(2, 60.0, endpoints=(Endpoint("/own", budget=2, per_s=60.0),))
+
+    @with_web(OK)
+    async def _(web: Web) -> None:
+        time = HandTime()
+        async with client(time, limits, budget_share=1.0) as before:
+            for _ in range(2):
+                await before.get("test", web.url + path)
+        assert time.slept == []
+        async with client(time, limits, budget_share=1.0) as rest:
+            rest.go_on_from(before)
+            await rest.get("test", web.url + path)
+        assert sum(time.slept) >= 60
+
+
 def test_a_share_below_one_request_is_one_in_a_longer_time() -> None:
     @with_web(OK)
     async def main(web: Web) -> None:
@@ -350,3 +387,19 @@ def test_a_header_that_cannot_be_sent_is_not_quoted(header: str) -> None:
             assert raised.value.__suppress_context__
 
     run(main())
+
+
+def test_an_answer_leaves_nothing_behind_for_a_collector_of_cycles() -> None:
+    @with_web(OK, answer(b"", "503 Busy"))
+    async def _(web: Web) -> None:
+        async with client(HandTime(), WIDE, attempts=1) as rest:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    with contextlib.suppress(RestUnavailable):
+                        await rest.get("test", web.url)
+                responses = sum(type(thing) is httpx.Response for thing in gc.get_objects())
+            finally:
+                gc.enable()
+            assert responses < 3

@@ -102,11 +102,31 @@ def test_more_requests_than_may_wait_are_refused_at_once_with_a_record() -> None
             await asyncio.Event().wait()
 
         async with Web(never) as web, Rig(max_waiting=2) as rig:
-            results = [rig.shell.fetch(Fetch(7, "test", web.url)) for _ in range(4)]
+            results = [rig.shell.fetch(Fetch(7, "test", f"{web.url}/{n}")) for n in range(4)]
             assert results == [True, True, False, False]
             assert [f.status for f in rig.fetched] == [0, 0]
             stats = rig.shell.stats()
             assert (stats["waiting"], stats["waiting_peak"], stats["refused_full"]) == (2, 2, 2)
+
+    run(main())
+
+
+def test_a_request_for_the_same_address_takes_the_place_of_the_one_under_way() -> None:
+    async def main() -> None:
+        async def never(path: str, writer: asyncio.StreamWriter) -> None:
+            await asyncio.Event().wait()
+
+        async with Web(never, never, answer(b"[2]")) as web, Rig(max_waiting=2) as rig:
+            for heads in (1, 2):
+                assert rig.shell.fetch(Fetch(7, "test", f"{web.url}/{heads}"))
+                while len(web.heads) < heads:
+                    await asyncio.sleep(0.001)
+            assert rig.shell.fetch(Fetch(7, "test", f"{web.url}/1"))  # where more would be too many
+            await rig.sink.until(lambda: rig.fetched)
+            assert [f.body for f in rig.fetched] == [b"[2]"]
+            await asyncio.sleep(0)
+            stats = rig.shell.stats()
+            assert (stats["replaced"], stats["waiting"], stats["refused_full"]) == (1, 1, 0)
 
     run(main())
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 
 from data_controller.actions import Open, Reconnect, Send
+from data_controller.ingest.limiter import TokenBucket
+from data_controller.ingest.websocket import _Socket
 from data_controller.records import Kind
 
 from .peer import BINARY, CLOSE, CONTINUATION, DEADLINE_S, PING, PONG, TEXT, Link, Peer, Rig, frame, run
@@ -181,6 +185,22 @@ def test_a_peer_that_does_not_read_is_dropped_when_the_unsent_bytes_pass_their_b
             stats = rig.shell.stats()["connections"][0]
             assert stats["unsent_peak_bytes"] > 1024
             assert stats["unsent_bytes"] == 0
+
+    run(main())
+
+
+def test_a_peer_that_pings_and_does_not_read_is_dropped_when_our_pongs_pass_the_bound() -> None:
+    async def main() -> None:
+        async with Peer() as peer, Rig(send_buffer_bytes=1024) as rig:
+            link = await _opened(rig, peer)
+            link.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            pings = frame(b"p" * 125, PING) * 2000
+            for _ in range(1000):  # 250 MB
+                if rig.sink.of(Kind.CLOSED):
+                    break
+                with suppress(ConnectionError):
+                    await link.send(pings)
+            assert b"does not read" in rig.sink.of(Kind.CLOSED)[0]
 
     run(main())
 
@@ -418,5 +438,50 @@ def test_close_ends_sockets_and_attempts_and_records_the_reason() -> None:
             assert rig.shell._tasks == set()
             opcode, payload = await link.receive()
             assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1001))
+
+    run(main())
+
+
+def test_a_shell_that_goes_on_from_another_keeps_to_its_connection_rate() -> None:
+    async def main() -> None:
+        async with Peer() as peer:
+            async with Rig(connection_burst=1, connections_per_minute=2) as before:
+                await _opened(before, peer)
+            async with Rig(connection_burst=1, connections_per_minute=2) as rig:
+                rig.shell.go_on_from(before.shell)
+                rig.shell.open(Open(0, "test", peer.url))
+                for _ in range(50):
+                    await asyncio.sleep(0.001)
+                assert len(peer.links) == 1
+
+    run(main())
+
+
+def test_reconnects_leave_nothing_behind_for_a_collector_of_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoSecrets:
+        def needed(self, venue: str, payload: bytes) -> bool:
+            return False
+
+        async def filled(self, venue: str, payload: bytes) -> bytes:
+            return payload
+
+    monkeypatch.setattr(TokenBucket, "take", lambda self, now_ns: 0)
+
+    async def main() -> None:
+        async with Peer() as peer, Rig(reconnect_first_s=0.0001, reconnect_max_s=0.0001, stable_after_s=0.0001) as rig:
+            rig.shell._secrets = NoSecrets()
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(200):
+                    await _opened(rig, peer)
+                    rig.shell.reconnect(Reconnect(0, "test"))
+                    gc.collect(0)  # as the engine does: what lives then is not looked at again
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                sockets = sum(type(thing) is _Socket for thing in gc.get_objects())
+            finally:
+                gc.enable()
+            assert sockets < 5
 
     run(main())

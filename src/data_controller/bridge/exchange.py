@@ -14,6 +14,10 @@ MIN_INTERVAL_S = 0.05
 """A book is sent at most this often: between two of them changes are merged."""
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
+STABLE_S = 10.0
+"""A stream that told something this long after it began has no failures in a row any more."""
+REFUSALS = 3
+"""Refusals of a stream in a row, none of its data between them, after which it cannot be had."""
 MAX_TRADES = 1000
 """Trades of one message."""
 
@@ -28,31 +32,54 @@ class Exchange:
     """Watches what it is told, each stream in a task of its own, on one ccxt instance at a time.
 
     After any error of ccxt the instance is thrown away with all that it holds: what state its caches are in, nobody
-    says. Every stream then tells `lost` and begins again on a fresh one.
+    says. Every stream then tells `lost` and begins again on a fresh one; the one that failed after a pause, which
+    doubles while it fails.
     """
 
     def __init__(self, name: str, rest_url: str = "", socket_url: str = "") -> None:
         self.name = name
         self._urls = (rest_url, socket_url)
         self._api: Any = None
-        self._pause_s = 0.0
+        self._pause_s = 0.0  # before the next instance is made
         self._fresh = asyncio.Lock()
 
     async def watch(self, stream: str, symbol: str, depth: int, tell: Tell) -> None:
         """Tell of books or trades until cancelled; Unserved where that can never be."""
+        failures = refusals = 0
+        heard = False  # on the instance in use
+        began = 0.0
+
+        def told(message: dict[str, Any]) -> None:
+            nonlocal failures, refusals, heard
+            heard, refusals, self._pause_s = True, 0, 0.0
+            if _now() - began >= STABLE_S:
+                failures = 0
+            tell(message)
+
         while True:
             api = await self._instance()
+            heard, began = False, _now()
             try:
                 if stream == "book":
-                    await self._books(api, symbol, depth, tell)
+                    await self._books(api, symbol, depth, told)
                 else:
-                    await self._trades(api, symbol, tell)
+                    await self._trades(api, symbol, told)
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                self._refuse_for_good(error)
+                mine = self._api is api  # else another stream's failure ended the instance
+                if mine and not heard:
+                    # ccxt may hand one stream's refusal to all: one that is served takes it as a loss.
+                    self._refuse_for_good(error)
+                    refusals += _refused(error)
                 tell({"type": "lost", "reason": _line(error)})
                 await self._drop(api)
+                if refusals >= REFUSALS:
+                    raise Unserved(f"refused {refusals} times in a row: {_line(error)}") from error
+                if mine:
+                    failures += 1
+                    pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
+                    await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -102,11 +129,10 @@ class Exchange:
     def _refuse_for_good(self, error: Exception) -> None:
         import ccxt
 
-        # A checksum that failed is an ExchangeError there too, and the next snapshot mends it.
-        hopeless = (ccxt.BadSymbol, ccxt.NotSupported, ccxt.AuthenticationError, ccxt.ArgumentsRequired)
+        hopeless = (ccxt.BadRequest, ccxt.NotSupported, ccxt.AuthenticationError, ccxt.ArgumentsRequired)
         if isinstance(error, Unserved):
             raise error
-        if isinstance(error, hopeless) and not isinstance(error, ccxt.ChecksumError):
+        if isinstance(error, hopeless):
             raise Unserved(_line(error)) from error
 
     async def _books(self, api: Any, symbol: str, depth: int, tell: Tell) -> None:
@@ -114,7 +140,6 @@ class Exchange:
         said: dict[str, Any] = {}
         while True:
             book = await api.watch_order_book(symbol)
-            self._pause_s = 0.0
             said = self._say(book, depth, said, tell)
             # What came meanwhile is in the same object; no further update need ever tell us.
             await asyncio.sleep(MIN_INTERVAL_S)
@@ -134,7 +159,6 @@ class Exchange:
     async def _trades(self, api: Any, symbol: str, tell: Tell) -> None:
         while True:
             trades = await api.watch_trades(symbol)
-            self._pause_s = 0.0
             for first in range(0, len(trades), MAX_TRADES):
                 rows = [
                     [_id(t), _ms(t["timestamp"]), _text(t["price"]), _text(t["amount"]), t.get("side") or ""]
@@ -165,6 +189,17 @@ def _ms(value: Any) -> int:
 
 def _id(trade: dict[str, Any]) -> str:
     return str(trade.get("id") or f"{trade['timestamp']}:{trade.get('side')}:{trade['price']}:{trade['amount']}")
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the exchange, or ccxt itself, says no: neither the network's failure nor a checksum's."""
+    import ccxt
+
+    return not isinstance(error, (ccxt.OperationFailed, OSError, TimeoutError))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _line(error: BaseException) -> str:

@@ -56,6 +56,11 @@ CLOCK_STEP = "clock_step"
 
 SWITCH_INTERVAL_S = 1e-4
 
+COLLECT_EVERY_NS = 600_000_000_000
+"""How often cyclic garbage of all ages is looked for: what outlived a second is found by nothing else."""
+QUIET_FRAMES = 8
+"""Frames between two pulses, with which the loop has time for it."""
+
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -79,8 +84,8 @@ class LiveEngine:
     ) -> None:
         """`from_proved` counts `for_s` from the moment all books are usable, else from the start of the live part.
 
-        Once `world_ended` gives a reason, nothing more can come and the engine stops. Counts, digests and latencies
-        go on where those of `after` ended.
+        Once `world_ended` gives a reason, nothing more can come and the engine stops. Counts, digests,
+        latencies and what venues' limits have left go on where those of `after` ended.
         """
         self.config = config
         self.config_path = config_path
@@ -110,6 +115,9 @@ class LiveEngine:
         self._saving: asyncio.Future[None] | None = None
         self._next_save_ns = 0
         self._next_vitals_ns = 0
+        self.collect_time = LatencyHistogram()
+        self._next_collect_ns = 0
+        self._frames_before = 0  # at the last pulse
 
     async def main(self) -> dict[str, Any]:
         """Start, run until told to stop, end in order; raises what keeps an engine from starting, or what broke it."""
@@ -202,6 +210,10 @@ class LiveEngine:
         stack.push_async_callback(self.shell.close)
         self.rest = RestShell(self.core, self._clock.now_ns, self._on_alert, client, self.shell.life_of)
         stack.push_async_callback(self.rest.close)
+        if self._after is not None:
+            # A venue counts on over a step of our clock.
+            client.go_on_from(self._after.rest.client)
+            self.shell.go_on_from(self._after.shell)
         self.network = LiveNetwork(self.shell, self.rest)
         self.server = ControlServer(self.state_dir, self._answer, lock=lock)
         stack.push_async_callback(self.server.stop)
@@ -212,6 +224,7 @@ class LiveEngine:
         self.compactor = CompactKeeper(self.state_dir, config.lake, self._on_alert)
         loop.set_exception_handler(self._on_stray_error)
         await self.server.start()
+        self._after = None  # all that it held
 
     def _tell_the_feed(self) -> None:
         """Name the figures that lie outside the core."""
@@ -309,6 +322,7 @@ class LiveEngine:
         gc.freeze()
         gc.disable()
         self._live_since_ns = self._clock.now_ns()
+        self._next_collect_ns = self._live_since_ns + COLLECT_EVERY_NS
         self._emit({"event": "live"})
         self._pulse_at = loop.time()
         self._pulse()
@@ -329,6 +343,7 @@ class LiveEngine:
             self._follow_latch()
             self._save(now_ns)
             self._look_at_the_end(now_ns)
+            self._collect(now_ns)
         except Exception as error:
             self._on_error(error)
         self._loop.call_soon(self.publisher.begin)
@@ -363,6 +378,16 @@ class LiveEngine:
         if self._pulse_at < loop.time():  # stalled: do not make up for lost pulses
             self._pulse_at = loop.time() + self.config.engine.pulse_ms / 1000
         loop.call_at(self._pulse_at, self._pulse)
+
+    def _collect(self, now_ns: int) -> None:
+        """Free cyclic garbage of all ages, rarely and never in a burst: it may hold the loop up for a millisecond."""
+        frames = self.pipeline.counters["frames"]
+        quiet, self._frames_before = frames - self._frames_before <= QUIET_FRAMES, frames
+        if quiet and now_ns >= self._next_collect_ns:
+            self._next_collect_ns = now_ns + COLLECT_EVERY_NS
+            began_ns = self._clock.monotonic_ns()
+            gc.collect()
+            self.collect_time.record(self._clock.monotonic_ns() - began_ns)
 
     def _follow_latch(self) -> None:
         """Whoever set or cleared the file, the pipeline hears of it as a record."""
@@ -549,6 +574,7 @@ class LiveEngine:
             "tick_to_decision_us": core.tick_to_decision.summary_us(),
             "step_us": core.step_time.summary_us(),
             "pulse_us": self.pulse_time.summary_us(),
+            "collect_us": self.collect_time.summary_us(),
             "slice_us": core.slice_time.summary_us(),
             "barrier_ms": {"last": self.recorder.barrier.last_ns / 1e6, "max": self.recorder.barrier.max_ns / 1e6},
             "journal_bytes": sum(f.stat().st_size for f in (self.state_dir / "journal").glob("*.arrows*")),

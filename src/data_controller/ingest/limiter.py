@@ -36,6 +36,10 @@ class TokenBucket:
         self._level_ns -= self._token_ns
         return 0
 
+    def other_clock(self) -> None:
+        """From here on times are another clock's: what flowed in since the last take is forgotten."""
+        self._last_ns = None
+
 
 class Window:
     """Never more than `budget` units in any closed window of `span_ns`, whoever spends them when.

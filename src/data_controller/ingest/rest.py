@@ -25,6 +25,8 @@ from data_controller.ingest.settings import RestSettings
 _S = 1_000_000_000
 _GZIP = 31  # zlib's word for a gzip header and the largest window
 _SHOWN_BYTES = 200
+UNDER_WAY = 8
+"""Requests of one venue on the wire at a time: a venue that answers nothing holds up no other."""
 _SEARCHED_BYTES = 4096
 _SECRET = re.compile(r"(?i)([?&][^=&#]*(?:key|sign|signature|token|secret|passphrase|auth)[^=&#]*=)[^&#]+")
 _USER = re.compile(r"(?<=//)[^/@?#]*@")
@@ -84,6 +86,7 @@ class _Pool:
 class _Venue:
     limits: Limits
     shared: _Pool
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNDER_WAY))
     own: dict[str, _Pool] = field(default_factory=dict)  # by endpoint path, those with a budget of their own
 
 
@@ -134,6 +137,14 @@ class RestClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def go_on_from(self, before: RestClient) -> None:
+        """Spend from what `before`, which asks no more, has left of every venue's limits. Both have the same clock."""
+        for name, state in before._venues.items():
+            mine = self._venue(name)
+            mine.shared.window = state.shared.window
+            for path, pool in state.own.items():
+                mine.own[path].window = pool.window
 
     async def close(self) -> None:
         """Drop every connection."""
@@ -186,7 +197,7 @@ class RestClient:
     async def _attempt(self, venue: str, url: str, signed: Request | None = None) -> Reply:
         state = self._venue(venue)
         pool, weight = self._price(state, url)
-        await self._turn(pool, weight, venue)
+        await self._turn(state, pool, weight, venue)
         self.counters["requests"] += 1
         shown = redacted(url)
         try:
@@ -195,9 +206,14 @@ class RestClient:
                 if signed is not None:
                     method, headers_out, content = signed.method, signed.headers, signed.body or None
                 async with self._http().stream(method, url, headers=headers_out, content=content) as response:
-                    body = await self._body(response, shown)
-                    headers = response.headers
-                    status = response.status_code
+                    try:
+                        body = await self._body(response, shown)
+                        headers = response.headers
+                        status = response.status_code
+                    finally:
+                        await response.aclose()
+                        # The two know one another, and nobody collects cycles while the engine is live.
+                        response.stream = httpx.ByteStream(b"")
         except RestError:
             raise
         except TimeoutError:
@@ -208,6 +224,8 @@ class RestClient:
             # A library that cannot send a header says what was in it.
             why = (redacted(str(error)) if signed is None else "") or type(error).__name__
             raise kind(f"expected an answer of {shown}, was {type(error).__name__}: {why}") from None
+        finally:
+            state.places.release()
         self._note_used(state, pool, headers)
         return self._judge(state, pool, Reply(status, body, headers), shown)
 
@@ -268,15 +286,23 @@ class RestClient:
             raise RestUnavailable(f"expected the whole of {shown}, was {size} bytes of it")
         return b"".join(parts)
 
-    async def _turn(self, pool: _Pool, weight: int, venue: str) -> None:
-        """Return when the request may leave; raises RestLimited where that is longer than anybody waits."""
+    async def _turn(self, state: _Venue, pool: _Pool, weight: int, venue: str) -> None:
+        """Return when the request may leave, with one of the venue's places, which is to be given back; raises
+        RestLimited where that is longer than anybody waits.
+        """
         async with pool.turn:
-            while wait_ns := pool.window.take(weight, self._monotonic_ns()):
-                longest_s = max(self.settings.retry_after_max_s, pool.window.span_ns / _S)
-                if wait_ns > (longest_s + 1.0) * _S:
-                    text = f"{venue} asks for a pause of {wait_ns / _S:.0f} s more: nothing is asked until then"
-                    raise RestLimited(text, retry_after_s=wait_ns / _S)
-                await self._sleep(wait_ns / _S)
+            # Before weight is spent: what is spent is sent at once.
+            await state.places.acquire()
+            try:
+                while wait_ns := pool.window.take(weight, self._monotonic_ns()):
+                    longest_s = max(self.settings.retry_after_max_s, pool.window.span_ns / _S)
+                    if wait_ns > (longest_s + 1.0) * _S:
+                        text = f"{venue} asks for a pause of {wait_ns / _S:.0f} s more: nothing is asked until then"
+                        raise RestLimited(text, retry_after_s=wait_ns / _S)
+                    await self._sleep(wait_ns / _S)
+            except BaseException:
+                state.places.release()
+                raise
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -286,7 +312,8 @@ class RestClient:
                 follow_redirects=False,
                 verify=self._ssl_context if self._ssl_context is not None else True,
                 timeout=httpx.Timeout(self.settings.timeout_s),
-                limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
+                # Each venue has its own bound; one for all would let a venue wait for another's answers.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
                 headers={"accept-encoding": "gzip", "user-agent": f"data-controller/{__version__}"},
             )
         return self._client

@@ -36,27 +36,35 @@ class RestShell:
         life_of: Callable[[int], int],
     ) -> None:
         self.client = client
-        self.counters = dict.fromkeys(("fetches", "fetched", "failed", "dropped", "refused_full"), 0)
+        self.counters = dict.fromkeys(("fetches", "fetched", "failed", "dropped", "refused_full", "replaced"), 0)
         self._sink = sink
         self._now_ns = now_ns
         self._alert = alert
         self._life_of = life_of
         self._waiting: Counter[str] = Counter()  # by venue
         self._peak = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}  # by slot and address
+        self._tasks: set[asyncio.Task[None]] = set()  # those that were replaced included
         self._readable = asyncio.Event()
         self._readable.set()
 
     def fetch(self, action: Fetch) -> bool:
         """Ask for `action.url`; False where nothing will be asked: the slot is closed (counted), or too many wait.
 
-        In the latter case a FETCHED record of status 0 says so at once.
+        In the latter case a FETCHED record of status 0 says so at once. A request of the slot for the same address
+        that is still under way is given up for this one (counted).
         """
         life = self._life_of(action.conn)
         if not life:
             self.counters["dropped"] += 1
             return False
         self.counters["fetches"] += 1
+        key = (action.conn, action.url)
+        if key in self._under_way:
+            self.counters["replaced"] += 1
+            task = self._under_way[key]
+            self._over(key, action.venue, task)
+            task.cancel()
         limit = self.client.settings.max_waiting
         if self._waiting[action.venue] >= limit:
             self.counters["refused_full"] += 1
@@ -65,9 +73,17 @@ class RestShell:
         self._waiting[action.venue] += 1
         self._peak = max(self._peak, self._waiting[action.venue])
         task = asyncio.get_running_loop().create_task(self._do(action, life), name=f"fetch {action.venue}")
+        self._under_way[key] = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._over(key, action.venue, task))
         return True
+
+    def _over(self, key: tuple[int, str], venue: str, task: asyncio.Task[None]) -> None:
+        if task.done():
+            self._tasks.discard(task)
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
+            self._waiting[venue] -= 1
 
     def pause(self) -> None:
         """Hold answers back: the sink runs full."""
@@ -96,21 +112,18 @@ class RestShell:
 
     async def _do(self, action: Fetch, life: int) -> None:
         asked_ns = self._now_ns()
-        try:
-            wait_ns = action.not_before_ns - self._now_ns()
-            if wait_ns > 0:
-                await asyncio.sleep(wait_ns / _S)
-            if self._life_of(action.conn) != life:
-                self.counters["dropped"] += 1
-                return
-            status, body = await self._ask(action)
-            await self._readable.wait()
-            if self._life_of(action.conn) != life:
-                self.counters["dropped"] += 1
-                return
-            self._push(action, status, body, asked_ns)
-        finally:
-            self._waiting[action.venue] -= 1
+        wait_ns = action.not_before_ns - self._now_ns()
+        if wait_ns > 0:
+            await asyncio.sleep(wait_ns / _S)
+        if self._life_of(action.conn) != life:
+            self.counters["dropped"] += 1
+            return
+        status, body = await self._ask(action)
+        await self._readable.wait()
+        if self._life_of(action.conn) != life:
+            self.counters["dropped"] += 1
+            return
+        self._push(action, status, body, asked_ns)
 
     async def _ask(self, action: Fetch) -> tuple[int, bytes]:
         try:

@@ -120,6 +120,12 @@ class WebSocketShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses = 0
 
+    def go_on_from(self, before: WebSocketShell) -> None:
+        """Keep to the connection rates of `before`, which opens no more; its clock may have been another one."""
+        for name, venue in before._venues.items():
+            venue.limiter.other_clock()
+            self._venues[name] = _Venue(venue.limiter)
+
     def open(self, action: Open) -> None:
         """Open a connection in the slot, as soon as back-off and rate allow; nothing where one is there or coming."""
         slot = self._slot(action.conn)
@@ -165,12 +171,16 @@ class WebSocketShell:
         transport.send(_TEXT, wire)
         slot.sends += 1
         self._sink.push(int(Kind.SENT), slot.conn, self._now_ns(), payload)
+        self._bound_unsent(slot, transport)
+        self._sink.wake()
+
+    def _bound_unsent(self, slot: _Slot, transport: picows.WSTransport) -> None:
+        """Drop the slot's socket where more waits to be sent than a peer that reads would leave."""
         unsent = transport.underlying_transport.get_write_buffer_size()
         slot.unsent_peak_bytes = max(slot.unsent_peak_bytes, unsent)
         limit = self.settings.send_buffer_bytes
         if unsent > limit:
             self._drop(slot, f"the peer does not read: {unsent} bytes unsent, at most {limit} allowed")
-        self._sink.wake()
 
     def _refuse(self, slot: _Slot, payload: bytes, reason: str) -> None:
         """Record that `payload` was not sent, and why."""
@@ -362,6 +372,7 @@ class WebSocketShell:
         slot.socket.live = False
         if slot.socket.outbox is not None:
             slot.socket.outbox.close()
+            slot.socket.outbox = None  # it knows its socket: nobody collects cycles while the engine is live
         slot.socket = None
         slot.lasted_s = (now_ns - slot.opened_ns) / _S
         slot.task = None
@@ -437,6 +448,7 @@ class _Socket(picows.WSListener):
         """Fragments, control frames, and what the protocol forbids."""
         if kind == WSMsgType.PING:
             transport.send_pong(frame.get_payload_as_bytes())
+            self._shell._bound_unsent(self._slot, transport)
         elif kind == WSMsgType.CLOSE:
             self._shell._drop(self._slot, _why_closed(transport), WSCloseCode.OK)
         elif kind in _DATA or kind == _CONTINUATION:

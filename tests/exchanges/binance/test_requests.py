@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from data_controller.exchanges.binance.decoder import channel_of
 from data_controller.exchanges.binance.dialect import COINM, SPOT, USDM, stream_of
 from data_controller.exchanges.binance.settings import BinanceCoinmSettings, BinanceSettings, BinanceUsdmSettings
-from data_controller.market.tables import Channel
+from data_controller.exchanges.binance.subscriptions import BinanceSubscriptions
+from data_controller.market.tables import Channel, Tables
 
 
 def test_a_request_names_streams() -> None:
@@ -56,3 +57,12 @@ def test_every_channel_asked_for_is_the_one_that_its_data_names() -> None:
 def test_a_config_that_binance_would_refuse_is_refused(fields: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         BinanceSettings.model_validate(fields)
+
+
+def test_a_connection_carries_no_more_streams_than_the_config_says() -> None:
+    subscriptions = BinanceSubscriptions(
+        BinanceSettings(instruments=("BTCUSDT", "ETHUSDT"), max_channels_per_connection=3), Tables()
+    )
+    subscriptions.start(10**18)
+    assert [len(c["channels"]) for c in subscriptions.state()["connections"]] == [2, 2]
+    subscriptions.validate()

@@ -115,6 +115,12 @@ def test_no_connection_carries_more_channels_than_the_venue_allows_and_an_instru
     assert carried == [["C00", "C00", "C01", "C01"], ["C02", "C02", "C03", "C03"], ["C04", "C04"]]
 
 
+def test_a_connection_carries_no_more_channels_than_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeSettings, "most_channels", lambda self, allowed: min(allowed, 2))
+    rig = _rig(5)
+    assert [len(c["channels"]) for c in rig.subs.state()["connections"]] == [2, 2, 1]
+
+
 def test_channels_of_different_addresses_never_share_a_connection() -> None:
     rig = _rig(3, trades=True, apart=True)
     connections = rig.subs.state()["connections"]
@@ -210,6 +216,20 @@ def test_a_refused_request_of_several_channels_is_asked_again_one_by_one() -> No
     rig.settle()
     assert rig.states() == ["LIVE", "WAITING", "LIVE"]
     assert rig.alerts == []
+
+
+def test_a_yes_to_one_of_a_request_that_another_was_refused_of_is_taken() -> None:
+    rig = Rig(Limits(channels_per_connection=100, channels_per_request=10, requests_per_s=1), instruments=SYMBOLS[:3])
+    rig.refused = {"C01"}
+    rig.start()
+    rig.connect()
+    assert _says(rig.row(Control.ERROR, price=5, size=1)) == []
+    rig.inbox.clear()
+    for channel in (0, 2):  # as a venue that answers for each says it
+        assert rig.row(Control.SUBSCRIBED, channel=channel) == []
+        rig.held.setdefault(0, []).append(channel)
+    assert rig.states() == ["LIVE", "WAITING", "LIVE"]
+    assert _says(rig.pulse(1)) == [("subscribe", ["C01"])]
 
 
 def test_a_channel_refused_three_times_is_given_up_aloud_tried_later_and_its_return_is_told() -> None:
@@ -441,6 +461,54 @@ def test_a_snapshot_that_does_not_come_is_fetched_again() -> None:
     assert rig.pulse(0.2) == []
     assert rig.pulse(1) == [Fetch(0, "fake", SNAPSHOT)]
     rig.give()
+    assert rig.live_everywhere()
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_book_whose_snapshot_is_refused_three_times_is_given_up_aloud_and_tried_later(status: int) -> None:
+    rig = Rig(instruments=SYMBOLS[:1], fetched=True)
+    rig.start()
+    rig.connect()
+    rig.answer()
+
+    def refuse(times: int) -> None:
+        for _ in range(times):
+            for _ in range(100):
+                if rig.asked:
+                    break
+                rig.pulse(0.1)
+            rig.give(status, 0)
+
+    refuse(2)
+    assert (rig.states(), rig.alerts) == (["LIVE"], [])
+    refuse(1)
+    rig.settle()  # its stream is given up too
+    assert (rig.states(), rig.held) == (["FAILED"], {0: []})
+    assert [(a.severity, a.name) for a in rig.alerts] == [("critical", "fake_channel_refused")]
+    for seconds in (300, 600):
+        assert _says(rig.pulse(seconds - 1)) == []
+        assert _says(rig.pulse(1)) == [("subscribe", ["C00"])]
+        rig.answer()
+        assert len(rig.alerts) == 1
+        if seconds == 300:
+            refuse(1)
+            rig.settle()
+            assert rig.states() == ["FAILED"]
+    rig.settle()
+    assert rig.live_everywhere()
+    assert [(a.severity, a.name) for a in rig.alerts[1:]] == [("info", "fake_channel_back")]
+
+
+def test_a_book_whose_stream_brings_the_snapshot_since_a_reload_begins_anew() -> None:
+    rig = _rig(1, fetched=True)
+    rig.broken(0, BrokenBy.CROSSED)
+    rig.reload(fetched=False)
+    rig.asked.clear()
+    rig.pulse(9)  # the answer is lost
+    rig.pulse(1)
+    actions = rig.pulse(1)
+    assert _says(actions) == [("unsubscribe", ["C00"])]
+    rig.settle()
     assert rig.live_everywhere()
 
 

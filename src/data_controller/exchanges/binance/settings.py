@@ -36,6 +36,10 @@ class BinanceSettings(StreamingSettings):
     candles: tuple[str, ...] = hot(())  # widths: 1m, 5m, ...
     max_channels_per_connection: int = restart(MAX_STREAMS, ge=1, le=MAX_STREAMS)
 
+    def most_channels(self, allowed: int) -> int:
+        """As `StreamingSettings.most_channels`, and not more than the config says."""
+        return min(allowed, self.max_channels_per_connection)
+
     @field_validator("instruments")
     @classmethod
     def _symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class CoinbaseSettings(StreamingSettings):
     url: str = restart("wss://ws-feed.exchange.coinbase.com", pattern=r"^wss?://")
     rest_url: str = restart("https://api.exchange.coinbase.com", pattern=r"^https?://")
     books: bool = hot(True)
-    book_channel: Literal["level2_batch", "level2"] = hot("level2_batch")  # every 50 ms; or at once, with a key
+    book_channel: Literal["level2_batch", "level2"] = restart("level2_batch")  # every 50 ms; or at once, with a key
     orders: bool = hot(False)  # the full channel: single orders, with a key
     trades: bool = hot(True)
     tickers: bool = hot(True)

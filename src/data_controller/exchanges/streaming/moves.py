@@ -31,6 +31,7 @@ COUNTERS = (
 )
 
 _OK = 200
+_REFUSED = (400, 404)
 _S = 1_000_000_000
 
 
@@ -163,16 +164,20 @@ class Moves:
         """The venue serves `ch` from here on."""
         ch.enter(ChannelState.LIVE, now_ns)
         ch.fresh_ns, ch.alone = now_ns, False
-        actions: list[Action] = []
-        if ch.given_up:
-            text = f"connection {slot.conn}: {name(ch.channel)} is served again"
-            actions.append(Alert("info", f"{self.dialect.venue}_channel_back", text))
-        ch.refusals = ch.given_up = 0
         if not ch.wanted:
-            return actions + self.leave(slot, ch, now_ns)
-        if ch.is_book and self.snapshot_url(ch) is not None:
-            self._queue_fetch(ch, now_ns)
-        return actions + self.fetch_due(now_ns)
+            return self._served(slot, ch) + self.leave(slot, ch, now_ns)
+        if not ch.is_book or self.snapshot_url(ch) is None:
+            return self._served(slot, ch) + self.fetch_due(now_ns)
+        self._queue_fetch(ch, now_ns)
+        return self.fetch_due(now_ns)
+
+    def _served(self, slot: Slot, ch: Subscription) -> list[Action]:
+        """All that `ch` needs can be had: a book that is spliced needs its snapshot too."""
+        given_up, ch.refusals, ch.given_up = ch.given_up, 0, 0
+        if not given_up:
+            return []
+        text = f"connection {slot.conn}: {name(ch.channel)} is served again"
+        return [Alert("info", f"{self.dialect.venue}_channel_back", text)]
 
     def leave(self, slot: Slot, ch: Subscription, now_ns: int) -> list[Action]:
         """Unsubscribe `ch`; what comes after that, its being wanted decides."""
@@ -229,7 +234,9 @@ class Moves:
             return
         if ch.state is ChannelState.LIVE:  # the venue let it go unasked
             self.back_off(ch, now_ns)
-        ch.enter(ChannelState.WAITING, now_ns, max(ch.resyncs.not_before_ns, now_ns))
+        given_up = ch.refusals >= REFUSALS_BEFORE_GIVING_UP
+        state = ChannelState.FAILED if given_up else ChannelState.WAITING
+        ch.enter(state, now_ns, max(ch.resyncs.not_before_ns, now_ns))
 
     def disown(self, slot: Slot, row: int, now_ns: int) -> list[Action]:
         """A channel that nobody asked for here: unsubscribed once, in maintenance at its end."""
@@ -252,17 +259,23 @@ class Moves:
         ch.enter(ChannelState.WAITING, now_ns, now_ns + delay_ns)
         if ch.refusals < REFUSALS_BEFORE_GIVING_UP:
             return []
-        ch.given_up += 1
-        retry_ns = doubling_ns(ch.given_up, settings.retry_given_up_after_s, settings.retry_given_up_max_s)
+        retry_ns, alerts = self._give_up(slot, ch, code)
         ch.enter(ChannelState.FAILED, now_ns, now_ns + retry_ns)
+        return alerts
+
+    def _give_up(self, slot: Slot, ch: Subscription, code: int) -> tuple[int, list[Action]]:
+        """In how long `ch` is tried again, and what a person is told."""
+        ch.given_up += 1
+        settings = self.settings
+        retry_ns = doubling_ns(ch.given_up, settings.retry_given_up_after_s, settings.retry_given_up_max_s)
         if ch.given_up > 1:
-            return []
+            return retry_ns, []
         self.counters["given_up"] += 1
         text = (
             f"connection {slot.conn}: {name(ch.channel)} was refused {ch.refusals} times, last with {code}: check the"
             f" symbol; it is tried again in {retry_ns / _S:g} s"
         )
-        return [Alert("critical", f"{self.dialect.venue}_channel_refused", text)]
+        return retry_ns, [Alert("critical", f"{self.dialect.venue}_channel_refused", text)]
 
     # Snapshots
 
@@ -291,9 +304,12 @@ class Moves:
                 continue
             slot, ch = found
             url = self.snapshot_url(ch)
-            if now_ns < ch.fetch_due_ns or not slot.talks or url is None:
+            if now_ns < ch.fetch_due_ns or not slot.talks:
                 continue
             del self._to_fetch[row]
+            if url is None:  # since a reload the stream brings it, to whoever asks anew
+                actions += self.leave(slot, ch, now_ns)
+                continue
             self._fetched[row] = None
             ch.fetch_due_ns, ch.fetch_deadline_ns, ch.fresh_ns = 0, self.answer_due(now_ns), now_ns
             self.counters["fetches"] += 1
@@ -304,8 +320,18 @@ class Moves:
         """A snapshot of `ch` came, of use or not, or a refusal; what nobody waits for can only have been of use."""
         if of_use:
             ch.fetch_due_ns = ch.fetch_deadline_ns = ch.in_vain = 0
-        elif ch.fetch_deadline_ns:
+            found = self.slots.find(ch.row)
+            return ([] if found is None else self._served(*found)) + self.fetch_due(now_ns)
+        if ch.fetch_deadline_ns:
             self.back_off(ch, now_ns)
+            if status in _REFUSED:
+                self.counters["refusals"] += 1
+                ch.refusals += 1
+                found = self.slots.find(ch.row)
+                if ch.refusals >= REFUSALS_BEFORE_GIVING_UP and found is not None:
+                    retry_ns, actions = self._give_up(found[0], ch, status)
+                    ch.resyncs.not_before_ns = now_ns + retry_ns
+                    return actions + self.leave(*found, now_ns) + self.fetch_due(now_ns)
             ch.in_vain += status == _OK
             if ch.in_vain >= FETCHES_IN_VAIN:
                 found = self.slots.find(ch.row)

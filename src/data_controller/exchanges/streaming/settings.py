@@ -45,3 +45,7 @@ class StreamingSettings(Section):
     resnapshot_every_s: float = hot(
         0.0, ge=0, le=86400
     )  # a book nothing can prove is asked for anew this often; 0 never
+
+    def most_channels(self, allowed: int) -> int:
+        """Channels that one of our connections carries where the venue allows `allowed`."""
+        return allowed

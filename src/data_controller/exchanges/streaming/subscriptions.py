@@ -120,9 +120,10 @@ class StreamSubscriptions:
             if self._slots.find(row) is None:
                 by_url.setdefault(self._dialect.url(settings, [self._slots.tables.channels[row]]), []).append(row)
         limits = self._dialect.limits
+        most = settings.most_channels(limits.channels_per_connection)
         left: list[int] = []
         for url, rows in by_url.items():
-            left += self._slots.place(rows, url, limits.channels_per_connection, limits.requests_per_s)
+            left += self._slots.place(rows, url, most, limits.requests_per_s)
         return left
 
     def on_control(self, row: np.void, now_ns: int) -> list[Action]:
@@ -239,7 +240,7 @@ class StreamSubscriptions:
 
     def validate(self) -> None:
         """Check every invariant; AssertionError tells which failed and the events that led to it."""
-        self._slots.validate(self._dialect.limits.channels_per_connection)
+        self._slots.validate(self._moves.settings.most_channels(self._dialect.limits.channels_per_connection))
 
     # Connections
 
@@ -318,6 +319,8 @@ class StreamSubscriptions:
                 return self._moves.resync(slot, ch, now_ns) if ch.is_book else []
             case ChannelState.LEAVING:
                 return []
+            case ChannelState.WAITING if ch.alone and not ch.refusals:  # another one of its request was refused
+                return self._moves.live(slot, ch, now_ns)
         return self._moves.reconnect(slot, "a channel came that was not asked for yet", now_ns)
 
     def _on_unsubscribed(self, slot: Slot, channel: int, now_ns: int) -> list[Action]:
