@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.engine.compact import FOLDER, JOURNAL_ID, Decoding
+from data_controller.engine.compact import JOURNAL_ID, Decoding
+from data_controller.engine.kept import FOLDER
 from data_controller.errors import DataControllerError, LakeError
 from data_controller.journal import manifest as manifests
 from data_controller.lake.catalogue import Catalogue, Commit, File
