@@ -19,7 +19,8 @@ _OF_THE_CONNECTION = (
     int(Control.MAINTENANCE_START),
     int(Control.MAINTENANCE_END),
 )
-_END = -1 << 30  # before all else that is told of a record
+_ENDS, _GOES_ON, _HOLDS = range(3)
+_ALL = -1 << 30  # about the connection itself; sorts before all else that is told of a record
 
 Record = tuple[int, int, bytes]
 """Kind, connection and payload."""
@@ -63,7 +64,7 @@ class Served:
         self._opened: dict[int, tuple[int, bytes]] = {}  # connection -> its OPENED: number, payload
         self._acks: dict[int, dict[int, tuple[int, bytes]]] = {}  # connection -> channel row, or -Control -> the same
         self._last: dict[int, tuple[int, bytes]] = {}  # connection -> its last frame, from which numbers are counted on
-        self._told: list[tuple[int, int, bool]] = []  # number, channel row or -Control, whether it holds from there on
+        self._told: list[tuple[int, int, int]] = []  # number, channel row or -Control, what becomes of it
 
     def note_rows(self, rows: NDArray[np.void]) -> None:
         """Rows that were applied, in order; `note` follows with their records."""
@@ -73,11 +74,14 @@ class Served:
         for at in np.flatnonzero(told).tolist():
             seq = rows["seq"][at]
             lo, hi = np.searchsorted(rows["seq"], (seq, seq + 1))
-            # Data that came with it would be old by then; where it acknowledges, the next data does so too.
-            alone = bool(control[lo:hi].all())
             code = int(rows["ref"][at])
+            if code == Control.UNSUBSCRIBED and rows["size"][at]:
+                continue  # another id serves the channel by now
             about = -code if code in _OF_THE_CONNECTION else int(rows["channel"][at])
-            self._told.append((int(seq), about, alone and code != Control.UNSUBSCRIBED))
+            # Data that came with it would be old by then; where data acknowledges, the next data does so too.
+            alone = bool(control[lo:hi].all())
+            what = _ENDS if code == Control.UNSUBSCRIBED else _HOLDS if alone else _GOES_ON
+            self._told.append((int(seq), about, what))
 
     def note(self, batch: Batch, lo: int, hi: int) -> None:
         """Records `lo..hi` of `batch` were consumed, and their rows noted."""
@@ -86,13 +90,13 @@ class Served:
             self._acks.clear()
             self._last.clear()
         ends = (batch.kind[lo:hi] == Kind.OPENED) | (batch.kind[lo:hi] == Kind.CLOSED)
-        told = [(batch.first_seq + at, _END, False) for at in (np.flatnonzero(ends) + lo).tolist()]
-        for seq, about, holds in sorted([*told, *self._told]):
+        told = [(batch.first_seq + at, _ALL, _ENDS) for at in (np.flatnonzero(ends) + lo).tolist()]
+        for seq, about, what in sorted([*told, *self._told]):
             at = seq - batch.first_seq
             if not lo <= at < hi:
                 continue
             conn = batch.conns[at]
-            if about == _END:
+            if about == _ALL:
                 self._opened.pop(conn, None)
                 self._acks.pop(conn, None)
                 self._last.pop(conn, None)
@@ -100,9 +104,9 @@ class Served:
                     self._opened[conn] = seq, batch.payload(at)
                 continue
             for other, acks in self._acks.items():
-                if other == conn or about >= 0:
+                if what == _ENDS if other == conn else about >= 0 and what != _ENDS:
                     acks.pop(about, None)
-            if holds and batch.kind[at] == Kind.FRAME and conn in self._opened:
+            if what == _HOLDS and batch.kind[at] == Kind.FRAME and conn in self._opened:
                 self._acks.setdefault(conn, {})[about] = seq, batch.payload(at)
         self._told.clear()
         frames = batch.kind[lo:hi] == Kind.FRAME
