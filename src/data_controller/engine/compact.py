@@ -75,12 +75,13 @@ class Decoding:
         self.first_recv_ns = 0  # of what this one has decoded
         self.last_recv_ns = 0
         self.last_seq = -1
+        self.begins_without_books = False  # True: what it holds of a book counts from its next snapshot on
+        self.stopped = False  # True: the last segment has records behind those that were asked for
         self.lacks_beginning = False  # True: its run began without a START, or with nothing but one
         self._configure = configure_replay(lambda config: None, None, record_only=True)
         self.pipeline = Pipeline(self._note_config)
         self.pipeline.on_rows = self._take
         self._day = -1
-        self._begins_without_books = False
         self._served = Served()
         self._sink: Sink | None = None
         self._kept: list[NDArray[Any]] = []
@@ -116,40 +117,54 @@ class Decoding:
 
     def begin(self, opening: Opening, sink: Sink | None) -> None:
         """Go on where `opening` was kept, without its books: that each of those has a gap there `sink` is told."""
-        self._begins_without_books = True
+        self.begins_without_books = True
         self._begin(opening.whole(), sink)
         self.last_seq = opening.last_seq
 
     def begin_without_connections(self, opening: Opening, seq: int, recv_ns: int) -> None:
         """Begin at record `seq` with nothing but a START: of each connection from its next opening on."""
-        self._begins_without_books = True
+        self.begins_without_books = True
         self._begin(opening.start_only(seq, recv_ns), None)
 
     def _begin(self, batch: Batch, sink: Sink | None) -> None:
         self._sink = _OnlyGaps(sink) if sink is not None else None
-        self._feed(batch)
+        self._feed(batch, len(batch.recv_ns))
         self._hand_on()
         self._sink = None
 
-    def run(self, path: Path, sink: Sink | None, on_progress: OnProgress = lambda n: None) -> list[str]:
-        """Decode one segment into `sink`; returns what could not be read of it."""
+    def run(
+        self,
+        path: Path,
+        sink: Sink | None,
+        on_progress: OnProgress = lambda n: None,
+        until_ns: int | None = None,
+    ) -> list[str]:
+        """Decode one segment into `sink`, up to records that came at `until_ns`; returns what could not be read."""
         self._sink = sink
         reader = Reader(path, on_damage="report", merge=MERGE_RECORDS)
         damages = []
         for batch in reader:
             if 0 <= self.last_seq < batch.first_seq - 1 and self.last_seq >> SEQ_COUNT_BITS == _run(batch.first_seq):
                 damages.append(f"{path.name}: records {self.last_seq + 1} to {batch.first_seq - 1} are missing")
-            self._feed(batch)
-            self.first_recv_ns = self.first_recv_ns or int(batch.recv_ns[0])
-            self.last_recv_ns = int(batch.recv_ns[-1])
-            self.last_seq = batch.first_seq + len(batch.recv_ns) - 1
-            on_progress(len(batch.recv_ns))
+            n = len(batch.recv_ns)
+            if until_ns is not None:
+                n = int(np.searchsorted(batch.recv_ns, until_ns, "right"))
+                self.stopped = n < len(batch.recv_ns)
+            if n:
+                self._feed(batch, n)
+                self.first_recv_ns = self.first_recv_ns or int(batch.recv_ns[0])
+                self.last_recv_ns = int(batch.recv_ns[n - 1])
+                self.last_seq = batch.first_seq + n - 1
+                on_progress(n)
+            if self.stopped:
+                break
         self._hand_on()
         self._sink = None
         return damages + [str(damage) for damage in reader.damages]
 
-    def _feed(self, batch: Batch) -> None:
-        for lo, hi in _cuts(batch):
+    def _feed(self, batch: Batch, n: int) -> None:
+        """Consume the first `n` records of `batch`."""
+        for lo, hi in _cuts(batch, n):
             day = int(batch.recv_ns[lo]) // DAY_NS
             if day != self._day or batch.kind[lo] == Kind.START:
                 self._hand_on()
@@ -171,7 +186,7 @@ class Decoding:
         date, channels = date_of(day * DAY_NS), self.pipeline.tables.channels
         books = self.pipeline.books
         for row in np.flatnonzero(books.books["depth"]).tolist():
-            if self._begins_without_books and not books.books[row]["snapshot_ns"]:
+            if self.begins_without_books and not books.books[row]["snapshot_ns"]:
                 continue  # it has changes, but not yet what they change
             self._sink.events(key_of(channels[row], row, date), checkpoint_rows(books, row, seq, day * DAY_NS))
 
@@ -218,7 +233,7 @@ class Decoding:
         return Key(names[venue] if 0 <= venue < len(names) else NOBODY, table, NOBODY, date)
 
 
-_CARRIED = ("last_seq", "start", "lacks_beginning", "_day", "_begins_without_books", "_served")
+_CARRIED = ("last_seq", "start", "lacks_beginning", "_day", "begins_without_books", "_served")
 
 
 class _OnlyGaps:
@@ -240,10 +255,10 @@ def _run(seq: int) -> int:
     return seq >> SEQ_COUNT_BITS
 
 
-def _cuts(batch: Batch) -> Iterator[tuple[int, int]]:
-    """Ranges of records of one day and of one engine start."""
-    days = batch.recv_ns // DAY_NS
-    starts = np.flatnonzero(batch.kind == Kind.START)
+def _cuts(batch: Batch, n: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the first `n` records, each of one day and of one engine start."""
+    days = batch.recv_ns[:n] // DAY_NS
+    starts = np.flatnonzero(batch.kind[:n] == Kind.START)
     cuts = {0, len(days), *(np.flatnonzero(np.diff(days)) + 1).tolist(), *starts.tolist()}
     ordered = sorted(cuts)
     return itertools.pairwise(ordered)
