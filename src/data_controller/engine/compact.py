@@ -361,6 +361,7 @@ class Compactor:
                 damages += self._decode(decoding, entry, draft)
             self._fault("decoded")
             draft.finish()
+            damages += draft.damages
             last = group[-1].run, group[-1].number
             self._fault("state")
             self._kept.keep(last, decoding.dump(), decoding.opening())

@@ -18,7 +18,7 @@ from data_controller.journal import manifest as manifests
 from data_controller.lake.catalogue import Catalogue, Commit, File
 from data_controller.lake.checkpoints import Rebuilt
 from data_controller.lake.gaps import gap_rows
-from data_controller.lake.layout import Key, side_table
+from data_controller.lake.layout import Key, side_tables
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
 from data_controller.market.layout import BrokenBy
@@ -273,8 +273,8 @@ class _Look:
                     same = len(own) == len(theirs) and own.tobytes() == theirs.tobytes()
                     differ = [] if same else np.flatnonzero(own[: len(theirs)] != theirs[: len(own)]).tolist()
                 else:
-                    same = own == theirs
-                    differ = [k for k, (a, b) in enumerate(zip(own, theirs, strict=False)) if a != b]
+                    differ = [k for k, (a, b) in enumerate(zip(own, theirs, strict=False)) if not same_row(a, b)]
+                    same = len(own) == len(theirs) and not differ
                 if not same:
                     self.doubt("the row differs from what the journal says", file.path, (differ or [len(theirs)])[0])
             if at < len(rows):
@@ -313,7 +313,19 @@ class _Collected:
         events = {
             key: np.concatenate([part.view("V64") for part in parts]).view(EVENT) for key, parts in self._events.items()
         }
-        return events | {key: side_table(key.channel, rows).to_pylist() for key, rows in self._side.items()}
+        sides: dict[Key, Any] = {}
+        for key, rows in self._side.items():
+            tables = [table for table, _, _ in side_tables(key.channel, rows) if table is not None]
+            sides[key] = [row for table in tables for row in table.to_pylist()]
+        return events | {key: rows for key, rows in sides.items() if rows}
+
+
+def same_row(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two rows of a side table say the same: a number that is none equals itself, and nothing is nothing."""
+    return all(
+        a.get(name) == b.get(name) or (a.get(name) != a.get(name) and b.get(name) != b.get(name))
+        for name in a.keys() | b.keys()
+    )
 
 
 def level_problems(bids: NDArray[np.void], asks: NDArray[np.void]) -> list[str]:
