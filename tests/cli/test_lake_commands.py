@@ -92,3 +92,15 @@ def test_a_folder_with_nothing_in_it_is_told_in_one_line(tmp_path: Path) -> None
 )
 def test_times_are_taken_as_they_are_written(text: str, ns: int) -> None:
     assert time_ns(text) == ns
+
+
+def test_verify_finds_the_lake_and_the_journal_that_a_config_names(night: Batch, tmp_path: Path) -> None:
+    state, lake, config = tmp_path / "state", tmp_path / "elsewhere", tmp_path / "config.yaml"
+    write_journal(state / "journal", night, [300])
+    config.write_text(f"state_dir: {state}\nlake: {{uri: {lake}}}\n")
+    assert run("compact", "-c", str(config)).code == 0
+    for named in (str(state), str(lake)):
+        checked = run("verify", named, "-c", str(config), "--json").json
+        found = checked if named == str(lake) else checked["parts"][1]
+        assert (found["lake"], found["journal"]) == (str(lake), str(state / "journal"))
+        assert found["ok"] and found["segments_compared"] == 2

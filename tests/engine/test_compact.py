@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_controller.engine.compact import FOLDER, Compactor, compact
+from data_controller.engine.compact import Compactor, compact
+from data_controller.engine.kept import FOLDER
+from data_controller.engine.verify_lake import verify_lake
 from data_controller.errors import JournalError, LakeError
 from data_controller.journal import manifest as manifests
 from data_controller.journal.arena import Arena
@@ -316,22 +318,84 @@ def test_segments_that_a_decision_rests_on_are_kept_for_their_time(journal: Path
         assert len(compactor.retain(None)) == 7
 
 
-def test_an_old_run_without_its_first_segments_begins_with_its_next_snapshot(journal: Path, tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "lake"))
-    with Compactor(journal, store, commit_bytes=1) as compactor:
-        compactor.step()
-        compactor.step()
-    for path in (journal / FOLDER).glob("state-*.bin"):
-        path.unlink()
+def lose_first(journal: Path, n: int) -> None:
+    """What the journal's own limits do to the oldest segments."""
     manifest = manifests.load(journal)
     assert manifest is not None
-    (journal / manifest.segments[0].name).unlink()
-    manifest.segments = manifest.segments[1:]
+    for entry in manifest.segments[:n]:
+        (journal / entry.name).unlink()
+    manifest.deleted, manifest.segments = manifest.segments[:n], manifest.segments[n:]
     manifests.save(journal, manifest)
+
+
+def upgrade(journal: Path) -> None:
+    """Kept states are of another program from here on."""
+    for path in (journal / FOLDER).iterdir():
+        if path.name.startswith(("state-", "opening-")):
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(b"0.0.0+other " + content.split(b" ", 1)[1])
+
+
+def test_after_an_upgrade_a_run_without_its_first_segments_loses_no_row(journal: Path, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "lake"))
+    with Compactor(journal, store, commit_bytes=1) as compactor:
+        for _ in range(3):
+            compactor.step()
+    expected = straight(journal)
+    lose_first(journal, 2)
+    upgrade(journal)
+    result = compact(journal, store.uri, LakeSettings(journal_disk_budget_bytes=1))
+    assert result["ok"] and len(result["dropped"]) == 5
+    assert any("cannot be decoded from its start" in note for note in result["notes"])
+    catalogue = Catalogue(store)
+    found, rows = lake_rows(catalogue), expected.rows()
+    assert found.keys() == rows.keys()
+    for key, part in found.items():  # all but the books that a day opens with: they were lost
+        assert without_checkpoints(part).tobytes() == without_checkpoints(rows[key]).tobytes(), key
+    sides: dict[Any, int] = {}
+    for file in catalogue.files(events=False):
+        if file.channel != "gaps":
+            sides[key_of_file(file)] = sides.get(key_of_file(file), 0) + file.rows
+    assert sides == {key: len(part) for key, part in expected.sides.items() if key.channel != "gaps"}
+    begun = [row for row in gap_rows(catalogue) if row["reason"] == "START" and not row["ended_ns"]]
+    assert len(begun) == 2 * len({row["channel_row"] for row in begun}) == 8  # at its start, and where books were lost
+    assert verify_lake(store.uri)["doubts"] == []
+
+
+def test_segments_of_which_nothing_can_be_decoded_are_named_and_never_let_go(journal: Path, tmp_path: Path) -> None:
+    lose_first(journal, 1)  # before there was a compactor
+    names = segment_names(journal)
+    tight = LakeSettings(journal_disk_budget_bytes=1)
+    result = compact(journal, str(tmp_path / "lake"), tight)
+    assert not result["ok"] and result["dropped"] == [] and result["segments"] == 6
+    assert sum("could not be decoded" in note and "records" in note for note in result["notes"]) == 6
+    assert segment_names(journal) == names
+    checked = verify_lake(str(tmp_path / "lake"))
+    assert not checked["ok"] and len(checked["lost_before_compaction"]) == 6
+    allowed = manifests.load_retention(journal)
+    assert allowed is not None and (allowed.number, allowed.drop) == (0, {})
+
+
+def test_without_its_place_an_opening_gives_no_connections_and_what_is_lost_is_told(
+    journal: Path, tmp_path: Path
+) -> None:
+    with Compactor(journal, Store(str(tmp_path / "first")), commit_bytes=1) as compactor:
+        for _ in range(3):
+            compactor.step()
+    lose_first(journal, 1)
+    upgrade(journal)
+    result = compact(journal, str(tmp_path / "another"))  # where the lake has nothing of the run
+    assert not result["ok"] and sum("records could not be decoded" in text for text in result["notes"]) == 6
+    assert result["events"] == 0  # its one connection was opened in what is gone
+
+
+def test_states_are_kept_over_the_segments_that_are_there_and_no_more(journal: Path, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "lake"))
     with Compactor(journal, store, commit_bytes=1) as compactor:
         compactor.run()
-        assert any("cannot be decoded" in note for note in compactor.notes)
-        assert compactor.pending() == []
+        assert len(list((journal / FOLDER).glob("state-*.bin"))) == 7
+        assert len(list((journal / FOLDER).glob("opening-*.json"))) == 2
 
 
 def test_a_kept_state_that_is_damaged_or_of_other_code_is_not_used(journal: Path, tmp_path: Path) -> None:

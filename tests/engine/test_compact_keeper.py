@@ -13,7 +13,7 @@ from data_controller.journal import manifest as manifests
 from data_controller.lake.catalogue import Catalogue
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
-from tests.engine.test_compact import journal, night, same  # noqa: F401 - fixtures
+from tests.engine.test_compact import journal, lose_first, night, same  # noqa: F401 - fixtures
 
 S = 10**9
 
@@ -61,6 +61,27 @@ def test_a_pass_that_fails_is_told_and_tried_again_later(journal: Path) -> None:
 
     asyncio.run(go())
     assert len(told) == 1
+
+
+def test_what_a_pass_noted_is_told_once(journal: Path) -> None:  # noqa: F811
+    lose_first(journal, 1)
+    told: list[Alert] = []
+
+    async def go() -> None:
+        keeper = CompactKeeper(journal.parent, LakeSettings(compact_interval_s=1), told.append)
+        for second in (1, 3, 100):
+            keeper._done_stamp = 0
+            keeper.look(second * S)
+            if keeper._task is not None:
+                await ended(keeper)
+        assert keeper.passes == 2
+        await keeper.stop()
+
+    asyncio.run(go())
+    first, *later = told
+    assert (first.severity, first.name) == ("warning", "compaction_noted")
+    assert all("kept with all behind it" in alert.text for alert in later)
+    assert len(told) <= 2
 
 
 def test_without_compaction_the_journals_own_limits_hold(journal: Path) -> None:  # noqa: F811

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from data_controller.engine.compact import Compactor, compact
+from data_controller.engine.compact import JOURNAL_ID, Compactor, compact
+from data_controller.engine.kept import FOLDER
 from data_controller.engine.verify import verify
 from data_controller.engine.verify_lake import level_problems, verify_lake
 from data_controller.errors import LakeError
@@ -23,7 +24,7 @@ from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
 from data_controller.market.layout import LEVEL
 from data_controller.market.rows import Kind
-from tests.engine.test_compact import journal, night  # noqa: F401 - fixtures
+from tests.engine.test_compact import journal, lose_first, night, upgrade  # noqa: F401 - fixtures
 
 
 @pytest.fixture
@@ -140,6 +141,40 @@ def test_segments_that_retention_took_are_expired_and_no_doubt(journal: Path, la
     compact(journal, lake.uri, LakeSettings(journal_disk_budget_bytes=1))
     result = verify_lake(lake.uri)
     assert result["ok"] and result["segments_compared"] == 0 and result["segments_expired"] == 7
+
+
+def test_segments_behind_those_that_went_are_still_compared(journal: Path, lake: Store) -> None:  # noqa: F811
+    lose_first(journal, 3)
+    result = verify_lake(lake.uri)
+    assert result["ok"] and result["warnings"] == []
+    counts = [result[f"segments_{what}"] for what in ("compared", "expired", "not_compared")]
+    assert counts == [4, 3, 0] and result["rows_compared"] > 100
+    file = Catalogue(lake).files(channel="trades")[-1]
+    forge(lake, file, Catalogue(lake).events(file)[:-1])
+    assert any("more rows" in doubt["what"] for doubt in verify_lake(lake.uri)["doubts"])
+
+
+def test_segments_that_cannot_be_compared_any_more_are_counted_and_said(journal: Path, lake: Store) -> None:  # noqa: F811
+    lose_first(journal, 3)
+    upgrade(journal)
+    result = verify_lake(lake.uri)
+    counts = [result[f"segments_{what}"] for what in ("compared", "expired", "not_compared")]
+    assert result["ok"] and counts == [0, 3, 4]
+    assert len(result["warnings"]) == 1 and "4 segments from" in result["warnings"][0]
+
+
+def test_a_lake_that_lies_elsewhere_is_compared_with_the_journal_that_is_named(
+    journal: Path,  # noqa: F811
+    lake: Store,
+    tmp_path: Path,
+) -> None:
+    Path(lake.root).rename(tmp_path / "moved")
+    uri = str(tmp_path / "moved")
+    assert verify_lake(uri)["journal"] is None
+    assert verify_lake(uri, None, journal)["segments_compared"] == 7
+    (journal / FOLDER / JOURNAL_ID).unlink()
+    (journal / FOLDER / JOURNAL_ID).write_text("another")
+    assert any("was one of another" in doubt["what"] for doubt in verify_lake(uri, None, journal)["doubts"])
 
 
 def test_a_missing_segment_and_a_flipped_bit_of_the_journal_are_named(journal: Path) -> None:  # noqa: F811

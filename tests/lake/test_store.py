@@ -34,6 +34,15 @@ def test_a_file_appears_whole_and_replaces_what_was_there(tmp_path: Path) -> Non
     assert store.names("a=1") == []
 
 
+def test_a_file_uri_is_a_folder(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}/a%20lake")
+    store.put("deep/in/it.parquet", b"x")
+    assert store.is_local and (tmp_path / "a lake" / "deep" / "in" / "it.parquet").read_bytes() == b"x"
+    for uri in ("file://elsewhere/lake", "file://"):
+        with pytest.raises(LakeError, match="whole path"):
+            Store(uri)
+
+
 def test_what_goes_wrong_is_a_lake_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LakeError, match="read nothing"):

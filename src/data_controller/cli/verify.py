@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from data_controller.cli import _places, summary
-from data_controller.cli._options import Json, OptionalConfigFile
+from data_controller.cli._options import Json, OptionalConfigFile, load_config
 from data_controller.cli._output import console, progress, show
 
 Paths = Annotated[
@@ -21,9 +21,10 @@ def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = Fals
     """Check recorded data: hashes, every checksum the exchange sent, every sequence, what must hold of every book.
 
     Each journal is judged for itself. Of a lake also that its rows are in order and, where the journal is still there,
-    that they are what it says. Exit code 1 where anything is in doubt; file and row are named.
+    that they are what it says: that of the state folder which was named, or of the config, or beside the lake. Exit
+    code 1 where anything is in doubt; file and row are named.
     """
-    journals, lakes = _sorted(paths)
+    journals, lakes = _sorted(paths, config)
     results: list[tuple[str, dict[str, Any]]] = []
     with progress("records verified") as tell:
         if journals:
@@ -33,11 +34,11 @@ def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = Fals
             for journal in journals_of(journals):
                 name = "verify " + ", ".join(map(str, journal))
                 results.append((name, run_verify(journal, on_progress=tell)))
-        for uri in lakes:
-            from data_controller.cli._options import load_config
+        for uri, beside in lakes:
             from data_controller.engine.verify_lake import verify_lake
 
-            results.append((f"verify {uri}", verify_lake(uri, load_config(config).lake, on_progress=tell)))
+            settings = load_config(config).lake
+            results.append((f"verify {uri}", verify_lake(uri, settings, beside, on_progress=tell)))
     if len(results) == 1:
         show(results[0][1], as_json, lambda value: summary.table(value, results[0][0]))
     else:
@@ -49,18 +50,25 @@ def verify(paths: Paths, config: OptionalConfigFile = None, as_json: Json = Fals
     raise typer.Exit(max(summary.verify_exit_code(result) for _, result in results))
 
 
-def _sorted(paths: list[str]) -> tuple[list[Path], list[str]]:
-    """Journals and lakes among what was named; a state folder is both."""
+def _sorted(paths: list[str], config: Path | None) -> tuple[list[Path], list[tuple[str, Path | None]]]:
+    """Journals and lakes among what was named, each lake with its journal; a state folder is both."""
     journals: list[Path] = []
-    lakes: list[str] = []
+    lakes: list[tuple[str, Path | None]] = []
     for name in paths:
         path = Path(name).expanduser()
         if "://" in name or (path / "_commits").is_dir():
-            lakes.append(name)
+            lakes.append((name, _journal_of(name, config)))
         elif (path / "journal").is_dir() and not (path / "manifest.json").exists():
-            place = _places.find([path], None)
+            place = _places.find([path], config)
             journals += [place.journal] if place.journal else []
-            lakes += [place.lake] if place.lake else []
+            lakes += [(place.lake, place.journal)] if place.lake else []
         else:
             journals.append(path)
     return journals, lakes
+
+
+def _journal_of(lake: str, config: Path | None) -> Path | None:
+    """The journal of the config, where that names this lake."""
+    settings = load_config(config)
+    journal = settings.state_dir / "journal"
+    return journal if config is not None and settings.lake.uri == lake and journal.is_dir() else None

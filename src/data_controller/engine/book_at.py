@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.engine.compact import Decoding
+from data_controller.engine.tail import tails
 from data_controller.errors import LakeError
-from data_controller.journal.format import SegmentName
-from data_controller.journal.reader import Reader
-from data_controller.journal.reader import segments_of as journal_segments
 from data_controller.lake.catalogue import Catalogue, File
 from data_controller.lake.checkpoints import Rebuilt
 from data_controller.lake.gaps import gap_rows, runs_of
@@ -46,9 +43,13 @@ def book_at(
         if found is not None:
             return _plain(*found, at_ns, depth, "lake")
     if journal is not None:
-        found = _from_journal(journal, *asked)
+        found = _from_journal(catalogue, journal, *asked)
         if found is not None:
             return _plain(*found, at_ns, depth, "journal")
+    if catalogue is not None:  # the last book that is known
+        found = _from_lake(catalogue, *asked, proof)
+        if found is not None:
+            return _plain(*found, at_ns, depth, "lake")
     what = f"{exchange} {instrument}{f' {precision}' if precision else ''}"
     raise LakeError(f"expected a book of {what} at that time, was none in the lake or the journal: look with `ls`")
 
@@ -112,35 +113,28 @@ def _until(rows: NDArray[np.void], at_ns: int) -> NDArray[np.void]:
     return rows[: int(later[0])] if len(later) else rows
 
 
-def _from_journal(journal: Path, exchange: str, instrument: str, at_ns: int, precision: str | None) -> Found | None:
-    """Decodes the run up to that moment: from its start, as the journal has no books."""
-    runs: dict[int, list[Path]] = {}
-    for path in journal_segments(journal):
-        name = SegmentName.parse(path.name)
-        if name is not None:
-            runs.setdefault(name.run, []).append(path)
-    best: Found | None = None
-    for paths in runs.values():
-        pipeline = Decoding().pipeline
-        last_ns = 0
-        for batch in Reader(paths, on_damage="report", merge=1 << 16):
-            n = int(np.searchsorted(batch.recv_ns, at_ns, "right"))
-            if n:
-                pipeline.advance(batch, 0, n)
-                pipeline.release_rows()
-                last_ns = int(batch.recv_ns[n - 1])
-            if n < len(batch.recv_ns):
-                last_ns = at_ns
-                break
+def _from_journal(
+    catalogue: Catalogue | None, journal: Path, exchange: str, instrument: str, at_ns: int, precision: str | None
+) -> Found | None:
+    """From the last run that had the book by then, of which the lake has not all: decodes what it lacks."""
+    for tail in reversed(tails(catalogue, journal)):
+        if not 0 < tail.first_ns <= at_ns:
+            continue
+        decoding = tail.decode(None, until_ns=at_ns)
+        if decoding is None:
+            continue
+        pipeline = decoding.pipeline
         rows = [
             (_rank(channel), row)
             for row, channel in enumerate(pipeline.tables.channels)
-            if channel[:3] == (exchange, instrument, "book") and precision in (None, channel.precision)
+            if channel[:3] == (exchange, instrument, "book")
+            and precision in (None, channel.precision)
+            and (pipeline.books.books[row]["snapshot_ns"] or not decoding.begins_without_books)
         ]
-        if rows and last_ns:
+        if rows:
             row = min(rows)[1]
-            best = pipeline.tables.channels[row], pipeline.books, row, last_ns == at_ns
-    return best
+            return pipeline.tables.channels[row], pipeline.books, row, decoding.stopped
+    return None
 
 
 def _plain(

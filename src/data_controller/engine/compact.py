@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_controller.actions import Action, Tell
+from data_controller.engine.kept import FOLDER, Kept
+from data_controller.engine.opening import Opening, Served
 from data_controller.engine.provenance import code_version
 from data_controller.engine.setup import configure_replay
 from data_controller.errors import JournalError, LakeError
@@ -34,6 +36,7 @@ from data_controller.lake.tables import read_table
 from data_controller.lake.writer import Draft, Fault, no_fault, sweep
 from data_controller.market.rows import EVENT
 from data_controller.pipeline.carry import dump, restore
+from data_controller.pipeline.gaps import START
 from data_controller.pipeline.pipeline import Pipeline
 from data_controller.pipeline.setup import Setup
 from data_controller.records import SEQ_COUNT_BITS, Batch, Kind, Start
@@ -43,10 +46,10 @@ SPLIT_ROWS = 1 << 18
 """Rows are told apart by their channel this many at once."""
 COMMIT_BYTES = 32 << 20
 """Segments of one run are committed together up to this size, so that small segments make no small files."""
-FOLDER = "compaction"
-"""Folder in the journal's directory: the compactor's lock, and where it goes on."""
 JOURNAL_ID = "journal-id"
 AUDIT = "audit"
+UNDECODED = "records could not be decoded, as the start of their run, or the opening of their connection, is gone"
+"""In a commit's damages behind the name of a segment: retention keeps that segment."""
 LOOKS_BACK_NS = LONGEST_HISTORY_S * 10**9
 """How far back a decision's features reach: `explain` wants the records of that span."""
 
@@ -68,11 +71,18 @@ class Decoding:
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
+        self.start: Start | None = None
+        self.first_recv_ns = 0  # of what this one has decoded
+        self.last_recv_ns = 0
         self.last_seq = -1
+        self.begins_without_books = False  # True: what it holds of a book counts from its next snapshot on
+        self.stopped = False  # True: the last segment has records behind those that were asked for
+        self.lacks_beginning = False  # True: its run began without a START, or with nothing but one
         self._configure = configure_replay(lambda config: None, None, record_only=True)
         self.pipeline = Pipeline(self._note_config)
         self.pipeline.on_rows = self._take
         self._day = -1
+        self._served = Served()
         self._sink: Sink | None = None
         self._kept: list[NDArray[Any]] = []
         self._kept_rows = 0
@@ -84,32 +94,77 @@ class Decoding:
     def dump(self) -> bytes:
         """Where it stands, empty where a venue's state cannot be carried."""
         try:
-            return pickle.dumps((self.last_seq, self._day, dump(self.pipeline, self.config)))
+            own = {name: getattr(self, name) for name in _CARRIED}
+            return pickle.dumps((own, dump(self.pipeline, self.config)))
         except (pickle.PicklingError, TypeError, AttributeError):
             return b""
 
     def restore(self, content: bytes) -> None:
         """Go on where the one of `dump` stood."""
-        self.last_seq, self._day, state = pickle.loads(content)
+        own, state = pickle.loads(content)
         self.config = restore(self.pipeline, state)
+        vars(self).update(own)
 
-    def run(self, path: Path, sink: Sink | None, on_progress: OnProgress = lambda n: None) -> list[str]:
-        """Decode one segment into `sink`; returns what could not be read of it."""
+    def opening(self) -> Opening | None:
+        """What another program may begin with from here on, None before the first START."""
+        if self.start is None:
+            return None
+        instruments, channels = self.pipeline.tables.dump()
+        start = msgspec.structs.replace(self.start, config=self.config, instruments=instruments, channels=channels)
+        return Opening(
+            start=start, last_seq=self.last_seq, last_recv_ns=self.pipeline.now_ns, records=self._served.records()
+        )
+
+    def begin(self, opening: Opening, sink: Sink | None) -> None:
+        """Go on where `opening` was kept, without its books: that each of those has a gap there `sink` is told."""
+        self.begins_without_books = True
+        self._begin(opening.whole(), sink)
+        self.last_seq = opening.last_seq
+
+    def begin_without_connections(self, opening: Opening, seq: int, recv_ns: int) -> None:
+        """Begin at record `seq` with nothing but a START: of each connection from its next opening on."""
+        self.begins_without_books = True
+        self._begin(opening.start_only(seq, recv_ns), None)
+
+    def _begin(self, batch: Batch, sink: Sink | None) -> None:
+        self._sink = _OnlyGaps(sink) if sink is not None else None
+        self._feed(batch, len(batch.recv_ns))
+        self._hand_on()
+        self._sink = None
+
+    def run(
+        self,
+        path: Path,
+        sink: Sink | None,
+        on_progress: OnProgress = lambda n: None,
+        until_ns: int | None = None,
+    ) -> list[str]:
+        """Decode one segment into `sink`, up to records that came at `until_ns`; returns what could not be read."""
         self._sink = sink
         reader = Reader(path, on_damage="report", merge=MERGE_RECORDS)
         damages = []
         for batch in reader:
             if 0 <= self.last_seq < batch.first_seq - 1 and self.last_seq >> SEQ_COUNT_BITS == _run(batch.first_seq):
                 damages.append(f"{path.name}: records {self.last_seq + 1} to {batch.first_seq - 1} are missing")
-            self._feed(batch)
-            self.last_seq = batch.first_seq + len(batch.recv_ns) - 1
-            on_progress(len(batch.recv_ns))
+            n = len(batch.recv_ns)
+            if until_ns is not None:
+                n = int(np.searchsorted(batch.recv_ns, until_ns, "right"))
+                self.stopped = n < len(batch.recv_ns)
+            if n:
+                self._feed(batch, n)
+                self.first_recv_ns = self.first_recv_ns or int(batch.recv_ns[0])
+                self.last_recv_ns = int(batch.recv_ns[n - 1])
+                self.last_seq = batch.first_seq + n - 1
+                on_progress(n)
+            if self.stopped:
+                break
         self._hand_on()
         self._sink = None
         return damages + [str(damage) for damage in reader.damages]
 
-    def _feed(self, batch: Batch) -> None:
-        for lo, hi in _cuts(batch):
+    def _feed(self, batch: Batch, n: int) -> None:
+        """Consume the first `n` records of `batch`."""
+        for lo, hi in _cuts(batch, n):
             day = int(batch.recv_ns[lo]) // DAY_NS
             if day != self._day or batch.kind[lo] == Kind.START:
                 self._hand_on()
@@ -119,6 +174,9 @@ class Decoding:
                 self._day = day
             actions = self.pipeline.advance(batch, lo, hi)
             self.pipeline.release_rows()
+            if batch.kind[lo] == Kind.START:
+                self.start = msgspec.json.decode(batch.payload(lo), type=Start)
+            self._served.note(batch, lo, hi)
             self._tell(actions)
 
     def _open_day(self, day: int, seq: int) -> None:
@@ -128,9 +186,12 @@ class Decoding:
         date, channels = date_of(day * DAY_NS), self.pipeline.tables.channels
         books = self.pipeline.books
         for row in np.flatnonzero(books.books["depth"]).tolist():
+            if self.begins_without_books and not books.books[row]["snapshot_ns"]:
+                continue  # it has changes, but not yet what they change
             self._sink.events(key_of(channels[row], row, date), checkpoint_rows(books, row, seq, day * DAY_NS))
 
     def _take(self, rows: NDArray[np.void]) -> None:
+        self._served.note_rows(rows)
         if self._sink is not None:
             self._kept.append(rows.view("V64").copy())
             self._kept_rows += len(rows)
@@ -172,14 +233,32 @@ class Decoding:
         return Key(names[venue] if 0 <= venue < len(names) else NOBODY, table, NOBODY, date)
 
 
+_CARRIED = ("last_seq", "start", "lacks_beginning", "_day", "begins_without_books", "_served")
+
+
+class _OnlyGaps:
+    """Hands on that books have a gap from here on, and nothing else."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def events(self, key: Key, rows: NDArray[np.void]) -> None:
+        """Nothing."""
+
+    def side(self, key: Key, rows: Sequence[Mapping[str, Any]]) -> None:
+        begun = [row for row in rows if key.channel == "gaps" and row["reason"] == START and not row["ended_ns"]]
+        if begun:
+            self._sink.side(key, begun)
+
+
 def _run(seq: int) -> int:
     return seq >> SEQ_COUNT_BITS
 
 
-def _cuts(batch: Batch) -> Iterator[tuple[int, int]]:
-    """Ranges of records of one day and of one engine start."""
-    days = batch.recv_ns // DAY_NS
-    starts = np.flatnonzero(batch.kind == Kind.START)
+def _cuts(batch: Batch, n: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the first `n` records, each of one day and of one engine start."""
+    days = batch.recv_ns[:n] // DAY_NS
+    starts = np.flatnonzero(batch.kind[:n] == Kind.START)
     cuts = {0, len(days), *(np.flatnonzero(np.diff(days)) + 1).tolist(), *starts.tolist()}
     ordered = sorted(cuts)
     return itertools.pairwise(ordered)
@@ -205,6 +284,7 @@ class Compactor:
         self.store = store
         self.settings = settings or LakeSettings()
         self.notes: list[str] = []
+        self.damages: list[str] = []  # those of the notes that say what the lake has not
         self.events = 0
         self._fault = fault
         self._commit_bytes = commit_bytes
@@ -229,6 +309,7 @@ class Compactor:
             self._fault("sweep")
             self.swept = sweep(store, self.catalogue)
             self._code = code_version()
+            self._kept = Kept(journal, self._code)
         except BaseException:
             self._lock.release()
             raise
@@ -271,18 +352,19 @@ class Compactor:
             if entry.run != group[0].run or size > self._commit_bytes or entry.number != group[-1].number + 1:
                 break
             group.append(entry)
-        self._go_to(group[0])
-        assert self._decoding is not None
         draft = Draft(self.store, self._fault)
         damages: list[str] = []
         try:
+            decoding = self._decoding = self._at(group[0], draft)
             for entry in group:
                 damages += self._check(entry)
-                damages += self._decoding.run(self.journal / entry.name, draft, self._on_progress)
+                damages += self._decode(decoding, entry, draft)
             self._fault("decoded")
             draft.finish()
-            last = group[-1]
-            self._keep_state(last)
+            damages += draft.damages
+            last = group[-1].run, group[-1].number
+            self._fault("state")
+            self._kept.keep(last, decoding.dump(), decoding.opening())
             source = Source(
                 kind="journal", journal=self._id, segments=[_segment(entry) for entry in group], damages=damages
             )
@@ -291,10 +373,19 @@ class Compactor:
         except BaseException:
             self._decoding = None  # it is ahead of the lake
             raise
-        self._forget_states(last)
+        manifest = manifests.load(self.journal)
+        self._kept.forget(last, manifest.segments if manifest else [])
         self.events += sum(file.rows for file in draft.files if file.events)
         self.notes += damages
+        self.damages += damages
         return len(group)
+
+    def _decode(self, decoding: Decoding, entry: Entry, draft: Draft) -> list[str]:
+        """Decode a segment into `draft`; returns what of it the lake has not."""
+        bad = decoding.pipeline.counters["bad_records"]
+        damages = decoding.run(self.journal / entry.name, draft, self._on_progress)
+        lost = decoding.pipeline.counters["bad_records"] - bad
+        return [*damages, f"{entry.name}: {lost} {UNDECODED}"] if lost and decoding.lacks_beginning else damages
 
     def run(self) -> int:
         """Commit all that waits; returns how many segments that were."""
@@ -324,8 +415,9 @@ class Compactor:
     def retain(self, tables: Path | None = None) -> list[str]:
         """Let the journal lose what the settings do not keep, oldest first; returns the names of segments.
 
-        Only what is in the lake may go, and nothing that a decision in `tables` rests on within its time. Where an
-        engine writes the journal it deletes them itself, when its next segment ends.
+        Only what is in the lake may go, and nothing that a decision in `tables` rests on within its time. What could
+        not be decoded is not in the lake: from there on nothing goes. Where an engine writes the journal it deletes
+        them itself, when its next segment ends.
         """
         manifest = manifests.load(self.journal) or manifests.Manifest()
         done, settings = self.catalogue.segments, self.settings
@@ -333,9 +425,13 @@ class Compactor:
         allowed = manifests.Retention()
         total = sum(entry.bytes for entry in manifest.segments)
         needed = self._decisions(tables, now_ns)
+        undecoded = self._undecoded()
         dropping = True
         for entry in manifest.segments:
             if entry.name not in done:
+                break
+            if entry.name in undecoded:
+                self.notes.append(f"{entry.name}: kept with all behind it, as not all of it could be decoded")
                 break
             allowed.run, allowed.number = entry.run, entry.number
             age_ns = now_ns - entry.last_recv_ns
@@ -362,6 +458,11 @@ class Compactor:
             manifests.make_room(self.journal, manifest, JournalSettings(), 0, now_ns)
         return list(allowed.drop)
 
+    def _undecoded(self) -> set[str]:
+        """Names of segments of which records are in no row, though they are there."""
+        damages = (text for commit in self.catalogue.commits.values() for text in commit.source.damages)
+        return {text.partition(":")[0] for text in damages if UNDECODED in text}
+
     def _decisions(self, tables: Path | None, now_ns: int) -> NDArray[np.int64]:
         """Times of decisions that may still be asked about, in order."""
         if tables is None or not (tables / AUDIT).is_dir():
@@ -372,63 +473,46 @@ class Compactor:
 
     # where it goes on
 
-    def _go_to(self, entry: Entry) -> None:
-        """Have a decoding that stands right before segment `entry`."""
-        before = self._before(entry)
-        now = self._decoding
-        if now is not None and (before is None or now.last_seq == before.last_seq):
-            if before is None:
-                self._decoding = Decoding()
-            return
-        self._decoding = decoding = Decoding()
-        if before is None:
-            return
-        if content := self._state_of(before):
+    def _at(self, entry: Entry, sink: Sink) -> Decoding:
+        """A decoding that stands right before segment `entry`, or as near to that as what is left of its run allows."""
+        before, now = self._before(entry), self._decoding
+        if now is not None and before is not None and now.last_seq == before.last_seq:
+            return now
+        decoding = Decoding()
+        if entry.number == 1:
+            return decoding
+        place = (before.run, before.number) if before is not None else (entry.run, 0)
+        if content := self._kept.state(place):
             decoding.restore(content)
-            return
+            return decoding
         manifest = manifests.load(self.journal)
         past = [e for e in (manifest.segments if manifest else []) if e.run == entry.run and e.number < entry.number]
-        if [e.number for e in past] != list(range(1, entry.number)):
-            self.notes.append(
-                f"{entry.name}: its run cannot be decoded from its start any more, as older segments are gone; "
-                "books in it begin with the next engine start"
-            )
-        else:
+        if [e.number for e in past] == list(range(1, entry.number)):
             self.notes.append(f"{entry.name}: decoding {len(past)} segments again from the start of its run")
+        elif opening := self._kept.opening(place):
+            self.notes.append(
+                f"{entry.name}: its run cannot be decoded from its start any more, as older segments are gone; it goes "
+                "on with what was kept of them, and books begin with their next snapshot"
+            )
+            decoding.begin(opening, sink)
+            return decoding
+        else:
+            self.notes.append(
+                f"{entry.name}: its run cannot be decoded from its start any more, as older segments are gone, and "
+                "what was kept of them too"
+            )
+            decoding.lacks_beginning = True
+            first = past[0] if past else entry
+            if opening := self._kept.opening_of(entry.run):
+                decoding.begin_without_connections(opening, first.first_seq - 1, first.first_recv_ns)
         for old in past:
             decoding.run(self.journal / old.name, None, self._on_progress)
+        return decoding
 
     def _before(self, entry: Entry) -> Segment | None:
         """The segment of the same run that is in the lake right before `entry`."""
         run = [s for s in self.catalogue.segments.values() if s.run == entry.run and s.number < entry.number]
         return run[-1] if run else None
-
-    def _state_path(self, run: int, number: int) -> Path:
-        return self._folder / f"state-{run:07d}-{number:06d}.bin"
-
-    def _keep_state(self, last: Entry) -> None:
-        assert self._decoding is not None
-        self._fault("state")
-        state = self._decoding.dump()
-        if state:
-            head = f"{self._code} {hashlib.sha256(state).hexdigest()}\n".encode()
-            replace_durably(self._state_path(last.run, last.number), head + state)
-
-    def _forget_states(self, last: Entry) -> None:
-        keep = self._state_path(last.run, last.number)
-        for path in self._folder.glob("state-*.bin"):
-            if path != keep:
-                path.unlink(missing_ok=True)
-
-    def _state_of(self, segment: Segment) -> bytes:
-        """What was kept behind `segment`, by this very program; empty where it was not, or is damaged."""
-        try:
-            content = self._state_path(segment.run, segment.number).read_bytes()
-        except OSError:
-            return b""
-        head, _, state = content.partition(b"\n")
-        wanted = f"{self._code} {hashlib.sha256(state).hexdigest()}".encode()
-        return state if head == wanted else b""
 
 
 def _segment(entry: Entry) -> Segment:
@@ -457,7 +541,7 @@ def compact(
         catalogue = compactor.catalogue
         seconds = time.perf_counter() - started
         return {
-            "ok": not any("damage" in note or "missing" in note or "differs" in note for note in compactor.notes),
+            "ok": not compactor.damages,
             "lake": uri,
             "segments": segments,
             "events": compactor.events,

@@ -15,6 +15,8 @@ from data_controller.journal import manifest as manifests
 from data_controller.lake.settings import LakeSettings
 
 _S = 1_000_000_000
+NOTE = "note: "
+"""How a line on stderr begins that tells what a pass met, though it ended well."""
 
 
 class CompactKeeper:
@@ -31,6 +33,7 @@ class CompactKeeper:
         self._next_ns = 0
         self._done_stamp = 0  # of the manifest that the last good pass began with
         self._delays = backoff_s(5.0, 600.0)
+        self._told: list[str] = []  # what the last good pass had to note
         self._claim()
 
     def _claim(self) -> None:
@@ -69,10 +72,20 @@ class CompactKeeper:
             self._done_stamp = stamp
             self.passes += 1
             self._delays = backoff_s(5.0, 600.0)
+            self._tell([line.removeprefix(NOTE) for line in said.splitlines() if line.startswith(NOTE)])
         elif self._process is not None:
             self._next_ns = max(self._next_ns, now_ns + int(next(self._delays) * _S))
             last = (said.strip().splitlines() or [f"exit code {code}"])[-1][:500]
             self._alert(Alert("warning", "compaction_failed", f"the lake is behind; it is tried again: {last}"))
+
+    def _tell(self, notes: list[str]) -> None:
+        """Alert on what a pass noted, once for as long as passes note the same."""
+        fresh = [note for note in notes if note not in self._told]
+        self._told = notes
+        if fresh:
+            more = f"; and {len(fresh) - 3} more" if len(fresh) > 3 else ""
+            text = "; ".join(fresh[:3])[:500]
+            self._alert(Alert("warning", "compaction_noted", f"not all is as it should be in the lake: {text}{more}"))
 
     def _run(self) -> tuple[int, str]:
         command = [sys.executable, "-P", "-m", "data_controller.engine.compact_process", os.fspath(self._state_dir)]

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_controller.engine.compact import FOLDER, JOURNAL_ID, Decoding
+from data_controller.engine.compact import JOURNAL_ID, Decoding
+from data_controller.engine.kept import FOLDER, Kept
+from data_controller.engine.provenance import code_version
 from data_controller.errors import DataControllerError, LakeError
 from data_controller.journal import manifest as manifests
 from data_controller.lake.catalogue import Catalogue, Commit, File
 from data_controller.lake.checkpoints import Rebuilt
 from data_controller.lake.gaps import gap_rows
-from data_controller.lake.layout import Key, side_table
+from data_controller.lake.layout import Key, side_tables
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
 from data_controller.market.layout import BrokenBy
@@ -38,7 +40,8 @@ def verify_lake(
     """What was checked in a lake; `ok` is False where anything in it is in doubt, and `doubts` names file and row.
 
     With `journal` (by default the folder of that name beside a local lake, where it is the one that the lake was made
-    from) rows are compared with what its segments decode to.
+    from) rows are compared with what its segments decode to. `segments_not_compared` counts those that are there but
+    that nothing is left to decode them with, `segments_expired` those that are gone.
     """
     look = _Look(Store(uri, settings), on_progress)
     look.files()
@@ -47,7 +50,7 @@ def verify_lake(
     journal = journal or look.journal_beside()
     if journal is not None:
         look.compare(journal)
-    return look.result()
+    return look.result(journal)
 
 
 class _Look:
@@ -59,7 +62,10 @@ class _Look:
             raise LakeError(f"expected a lake, was a place without commits: {store.uri}")
         self.doubts: list[Doubt] = [{"what": text} for text in damages]
         self.counts = dict.fromkeys(("files", "rows", "bytes", "checksums_ok", "checksums_bad", "sequence_gaps"), 0)
-        self.compared = {"segments_compared": 0, "segments_expired": 0, "rows_compared": 0}
+        self.compared = dict.fromkeys(
+            ("segments_compared", "segments_expired", "segments_not_compared", "rows_compared"), 0
+        )
+        self.warnings: list[str] = []
         self.unreadable: set[str] = set()
         self._on_progress = on_progress
 
@@ -67,15 +73,17 @@ class _Look:
         """Note what is wrong."""
         self.doubts.append({"file": file, "row": row, "what": what} if file else {"what": what})
 
-    def result(self) -> dict[str, Any]:
+    def result(self, journal: Path | None) -> dict[str, Any]:
         """The summary."""
         lost = [text for commit in self.catalogue.commits.values() for text in commit.source.damages]
         return {
             "ok": not self.doubts and not lost,
             "lake": self.store.uri,
+            "journal": str(journal) if journal is not None else None,
             "commits": len(self.catalogue.commits),
             **self.counts,
             **self.compared,
+            "warnings": self.warnings,
             "doubts": self.doubts,
             "lost_before_compaction": lost,
         }
@@ -178,27 +186,35 @@ class _Look:
         if not self.store.is_local:
             return None
         journal = Path(self.store.root).parent / "journal"
-        name = journal / FOLDER / JOURNAL_ID
-        return journal if name.exists() and name.read_text("utf-8").strip() == self.catalogue.journal else None
+        return journal if identity(journal) == self.catalogue.journal != "" else None
 
     def compare(self, journal: Path) -> None:
         """Decode what the journal still has and compare it with the files made of it."""
+        if identity(journal) not in ("", self.catalogue.journal):
+            self.doubt(f"expected a lake of the journal {journal}, was one of another")
+            return
         manifest = manifests.load(journal)
         present = {entry.name: entry for entry in (manifest.segments if manifest else [])}
-        listed = sorted(self.catalogue.commits.items(), key=lambda item: _order(item[1]))
+        kept = Kept(journal, code_version())
+        left: list[str] = []
         decoding, at = Decoding(), (0, 0)
-        for _, commit in listed:
+        for commit in sorted(self.catalogue.commits.values(), key=_order):
             segments = commit.source.segments
-            if not segments:
+            there = [segment.name for segment in segments if segment.name in present]
+            self.compared["segments_expired"] += len(segments) - len(there)
+            if not there:
                 continue
-            first = segments[0]
-            whole = all(segment.name in present for segment in segments)
-            follows = first.number == 1 or at == (first.run, first.number - 1)
-            if not whole or not follows:
-                self.compared["segments_expired"] += len(segments)
-                continue
-            if first.number == 1:
+            before = segments[0].run, segments[0].number - 1
+            if len(there) == len(segments) and before != at:
+                state = kept.state(before)
                 decoding = Decoding()
+                if state:
+                    decoding.restore(state)
+                if state or before[1] == 0:
+                    at = before
+            if len(there) < len(segments) or before != at:
+                left += there
+                continue
             found = _Collected()
             try:
                 for segment in segments:
@@ -210,10 +226,18 @@ class _Look:
                             self.doubt(f"in the journal: {text}")
             except (DataControllerError, OSError) as error:
                 self.doubt(f"in the journal: {error}")
+                at = 0, 0
                 continue
-            at = (segments[-1].run, segments[-1].number)
+            at = segments[-1].run, segments[-1].number
             self.compared["segments_compared"] += len(segments)
             self._compare(commit, found)
+        self.compared["segments_not_compared"] = len(left)
+        if left:
+            self.warnings.append(
+                f"{len(left)} segments from {left[0]} to {left[-1]} are in the journal and were not compared with the "
+                "lake, as what decoding them rests on is gone: the start of their run, and a state that this very "
+                "program kept between them"
+            )
 
     def _compare(self, commit: Commit, found: _Collected) -> None:
         keys: dict[Key, list[File]] = {}
@@ -249,12 +273,20 @@ class _Look:
                     same = len(own) == len(theirs) and own.tobytes() == theirs.tobytes()
                     differ = [] if same else np.flatnonzero(own[: len(theirs)] != theirs[: len(own)]).tolist()
                 else:
-                    same = own == theirs
-                    differ = [k for k, (a, b) in enumerate(zip(own, theirs, strict=False)) if a != b]
+                    differ = [k for k, (a, b) in enumerate(zip(own, theirs, strict=False)) if not same_row(a, b)]
+                    same = len(own) == len(theirs) and not differ
                 if not same:
                     self.doubt("the row differs from what the journal says", file.path, (differ or [len(theirs)])[0])
             if at < len(rows):
                 self.doubt(f"the journal has {len(rows) - at} more rows", files[-1].path, files[-1].rows)
+
+
+def identity(journal: Path) -> str:
+    """What the compactor of a journal calls it, empty where it has no name yet."""
+    try:
+        return (journal / FOLDER / JOURNAL_ID).read_text("utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _order(commit: Commit) -> tuple[int, int]:
@@ -281,7 +313,19 @@ class _Collected:
         events = {
             key: np.concatenate([part.view("V64") for part in parts]).view(EVENT) for key, parts in self._events.items()
         }
-        return events | {key: side_table(key.channel, rows).to_pylist() for key, rows in self._side.items()}
+        sides: dict[Key, Any] = {}
+        for key, rows in self._side.items():
+            tables = [table for table, _, _ in side_tables(key.channel, rows) if table is not None]
+            sides[key] = [row for table in tables for row in table.to_pylist()]
+        return events | {key: rows for key, rows in sides.items() if rows}
+
+
+def same_row(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two rows of a side table say the same: a number that is none equals itself, and nothing is nothing."""
+    return all(
+        a.get(name) == b.get(name) or (a.get(name) != a.get(name) and b.get(name) != b.get(name))
+        for name in a.keys() | b.keys()
+    )
 
 
 def level_problems(bids: NDArray[np.void], asks: NDArray[np.void]) -> list[str]:

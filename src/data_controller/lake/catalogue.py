@@ -136,7 +136,8 @@ class Catalogue:
             and (wanted is None or file.date in wanted)
             and all(getattr(file, name) == value for name, value in exact.items())
         ]
-        return sorted(found, key=lambda f: (f.date, f.first_seq, f.path))
+        # The second file of one record has a longer name: part-…-2.
+        return sorted(found, key=lambda f: (f.date, f.first_seq, len(f.path), f.path))
 
     def all_files(self) -> Iterator[File]:
         """Every committed file, with what its path says of it."""

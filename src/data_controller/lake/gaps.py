@@ -55,10 +55,13 @@ def gap_rows(catalogue: Catalogue, **which: Any) -> list[dict[str, Any]]:
 
 
 def complete(rows: Iterable[Mapping[str, Any]], runs: list[Run]) -> list[Gap]:
-    """The gaps that `rows` tell of, by their start; one that its run did not see healed ends with a later run."""
+    """The gaps that `rows` tell of, by their start; one that its run did not see healed ends with a later run.
+
+    Rows of a channel stand in the order in which they were told: one record may end a gap and begin the next.
+    """
     open_gaps: dict[tuple[int, int], Gap] = {}
     ended: list[Gap] = []
-    for row in sorted(rows, key=lambda r: (r["seq"], r["ended_ns"])):
+    for row in sorted(rows, key=lambda r: r["seq"]):
         run = row["seq"] >> _RUN_BITS
         channel = row.get("channel_row", row.get("channel", -1))
         key = (run, channel)
@@ -84,16 +87,19 @@ def complete(rows: Iterable[Mapping[str, Any]], runs: list[Run]) -> list[Gap]:
             row["seq"],
             channel,
         )
-    starts = {(g.seq >> _RUN_BITS, *g[:4]): g.end_ns for g in ended if g.cause == "START"}
+    proved: dict[tuple[Any, ...], list[tuple[int, int]]] = {}  # by channel: run, and when its start was proved
+    for gap in ended:
+        if gap.cause == "START":
+            proved.setdefault(gap[:4], []).append((gap.seq >> _RUN_BITS, gap.end_ns))
     for (number, _), gap in open_gaps.items():
-        later = next((run for run in runs if run.number > number), None)
+        healed = proved.get(gap[:4], []) if gap.channel == "book" else [(run.number, run.first_ns) for run in runs]
+        later = min((found for found in healed if found[0] > number), default=None)
         if later is not None:
-            proved_ns = starts.get((later.number, *gap[:4]))
-            is_book = gap.channel == "book"
-            if proved_ns or not is_book:
-                gap = gap._replace(end_ns=proved_ns or later.first_ns, healed_by="start")
+            gap = gap._replace(end_ns=max(later[1], gap.start_ns), healed_by="start")
         ended.append(gap)
     for before, after in pairwise(runs):
+        if after.first_ns <= before.last_ns:
+            continue  # the clock was set back between them: how long nobody recorded is not known
         seq = after.number << _RUN_BITS
         ended.append(Gap("*", "*", "*", "", before.last_ns, after.first_ns, NO_ENGINE, "start", 1, seq, -1))
     return sorted(ended, key=lambda g: (g.start_ns, g.seq, g.row))

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_controller.errors import TableError
 from data_controller.lake.columns import schema_of, to_record_batch
 from data_controller.market.rows import EVENT, Kind
 from data_controller.market.tables import Channel
@@ -143,6 +144,24 @@ def events_of(table: pa.Table) -> NDArray[np.void]:
     for name in EVENT.names or ():
         rows[name] = table.column(_EVENT_NAMES.get(name, name)).to_numpy()
     return rows
+
+
+def side_tables(
+    channel: str, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[pa.Table | None, Sequence[Mapping[str, Any]], str]]:
+    """Rows of a side table as few tables as hold them, each with its rows; None and why for a row that no column takes.
+
+    A row may fit by itself and not beside others: where a column holds numbers here and text there.
+    """
+    try:
+        yield side_table(channel, rows), rows, ""
+    except TableError as error:
+        if len(rows) == 1:
+            yield None, rows, str(error)
+            return
+        half = len(rows) // 2
+        yield from side_tables(channel, rows[:half])
+        yield from side_tables(channel, rows[half:])
 
 
 def side_table(channel: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

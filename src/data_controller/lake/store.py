@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -22,13 +23,13 @@ class Store:
     """Files below one root, named by their path relative to it; every error is a LakeError."""
 
     def __init__(self, uri: str, settings: LakeSettings | None = None) -> None:
-        """`uri` is a folder or a URI such as `s3://bucket/path`; LakeError where nothing can open it."""
+        """`uri` is a folder, or a URI: `file:///folder`, `s3://bucket/path`; LakeError where nothing can open it."""
         self.uri = uri
-        self.is_local = "://" not in uri
+        self.is_local = "://" not in uri or uri.startswith("file://")
         with _told(f"open the lake {uri}"):
             if self.is_local:
                 self.filesystem: Any = pafs.LocalFileSystem()
-                self.root = str(Path(uri).expanduser().absolute())
+                self.root = str(_folder_of(uri))
             elif uri.startswith("s3://") and settings is not None:
                 self.filesystem, self.root = _s3(uri, settings)
             else:
@@ -76,6 +77,15 @@ class Store:
         """Delete file `name`."""
         with _told(f"delete {name} of the lake {self.uri}"):
             self.filesystem.delete_file(self.path(name))
+
+
+def _folder_of(uri: str) -> Path:
+    if not uri.startswith("file://"):
+        return Path(uri).expanduser().absolute()
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError("expected `file:///` and a whole path, was another host or no path")
+    return Path(unquote(parts.path))
 
 
 def _make_folder(folder: Path) -> None:

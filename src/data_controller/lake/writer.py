@@ -12,13 +12,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_controller.lake.catalogue import Catalogue, Commit, File, Source, sealed
-from data_controller.lake.layout import EVENT_SCHEMA, PART, Key, event_table, parquet_options, side_table
+from data_controller.lake.layout import EVENT_SCHEMA, PART, Key, event_table, parquet_options, side_tables
 from data_controller.lake.store import TEMPORARY, Store
 from data_controller.market.rows import EVENT, Flag
 
 ROW_GROUP = 1 << 18
 MAX_WAITING_ROWS = 1 << 21
 """Rows of all channels that wait for their row group."""
+SIDE_BYTES = 4 << 20
+"""Rows of one side table that wait for their row group, by what they hold."""
 PART_BYTES = 64 << 20
 """A file ends where it is this large."""
 
@@ -34,6 +36,7 @@ class _Part:
     """A file in the making, whole in memory until it is put."""
 
     def __init__(self, schema: pa.Schema, *, events: bool) -> None:
+        self.schema = schema
         self.sink = pa.BufferOutputStream()
         self.writer = pq.ParquetWriter(self.sink, schema, **parquet_options(schema, events))
         self.rows = 0
@@ -48,6 +51,7 @@ class Draft:
     def __init__(self, store: Store, fault: Fault = no_fault) -> None:
         self.files: list[File] = []
         self.rows: dict[str, int] = {}
+        self._refused: dict[Key, tuple[int, int, str]] = {}  # rows that no column takes: how many, the first, why
         self._store = store
         self._fault = fault
         self._waiting: dict[Key, list[NDArray[np.void]]] = {}
@@ -55,6 +59,8 @@ class Draft:
         self._total = 0
         self._parts: dict[Key, _Part] = {}
         self._side: dict[Key, list[Mapping[str, Any]]] = {}
+        self._side_bytes: dict[Key, int] = {}
+        self._side_parts: dict[Key, _Part] = {}
         self._used: set[str] = set()
 
     def events(self, key: Key, rows: NDArray[np.void]) -> None:
@@ -74,8 +80,13 @@ class Draft:
 
     def side(self, key: Key, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows of a side table."""
-        self._side.setdefault(key, []).extend(rows)
-        self._count(key, len(rows))
+        waiting = self._side.setdefault(key, [])
+        for row in rows:
+            waiting.append(row)
+            n = self._side_bytes[key] = self._side_bytes.get(key, 0) + _bytes_of(row)
+            if n >= SIDE_BYTES:
+                self._flush_side(key)
+                waiting = self._side[key]
 
     def _count(self, key: Key, n: int) -> None:
         name = f"{key.exchange}/{key.channel}"
@@ -98,6 +109,25 @@ class Draft:
         part.checkpoint_rows += int(np.count_nonzero(rows["flags"] & Flag.CHECKPOINT))
         if part.sink.tell() >= PART_BYTES:
             self._end(key, self._parts.pop(key), events=True)
+
+    def _flush_side(self, key: Key) -> None:
+        """Write the side rows that wait; those of other columns than the file has begin the next one."""
+        rows, self._side[key], self._side_bytes[key] = self._side.get(key, []), [], 0
+        for table, own, why in side_tables(key.channel, rows) if rows else ():
+            if table is None:
+                self._refuse(key, int(own[0]["seq"]), why)
+                continue
+            part = self._side_parts.get(key)
+            if part is not None and (part.schema != table.schema or part.sink.tell() >= PART_BYTES):
+                self._end(key, self._side_parts.pop(key), events=False)
+                part = None
+            if part is None:
+                part = self._side_parts[key] = _Part(table.schema, events=False)
+            part.writer.write_table(table)
+            part.rows += len(own)
+            part.seqs += [int(own[0]["seq"]), int(own[-1]["seq"])]
+            part.times += [int(own[0]["recv_ns"]), int(own[-1]["recv_ns"])]
+            self._count(key, len(own))
 
     def _end(self, key: Key, part: _Part, *, events: bool) -> None:
         part.writer.close()
@@ -134,21 +164,29 @@ class Draft:
             )
         )
 
+    def _refuse(self, key: Key, seq: int, why: str) -> None:
+        n, first, reason = self._refused.get(key, (0, seq, why))
+        self._refused[key] = n + 1, first, reason
+
+    @property
+    def damages(self) -> list[str]:
+        """What was handed over and is in no file."""
+        return [
+            f"{key.exchange}/{key.channel}: {n} rows are in no file, the first of record {first}, "
+            f"as no column takes them: {why}"
+            for key, (n, first, why) in self._refused.items()
+        ]
+
     def finish(self) -> None:
         """Write every file that is still open."""
         for key in list(self._waiting):
             self._flush(key)
         for key in list(self._parts):
             self._end(key, self._parts.pop(key), events=True)
-        for key, rows in self._side.items():
-            table = side_table(key.channel, rows)
-            part = _Part(table.schema, events=False)
-            part.writer.write_table(table)
-            part.rows = len(rows)
-            part.seqs = [int(rows[0]["seq"]), int(rows[-1]["seq"])]
-            part.times = [int(rows[0]["recv_ns"]), int(rows[-1]["recv_ns"])]
-            self._end(key, part, events=False)
-        self._side.clear()
+        for key in list(self._side):
+            self._flush_side(key)
+        for key in list(self._side_parts):
+            self._end(key, self._side_parts.pop(key), events=False)
 
     def commit(self, name: str, source: Source, code: str) -> Commit:
         """Make the files count, all at once; returns the commit."""
@@ -157,6 +195,11 @@ class Draft:
         self._store.put(name, sealed(commit))
         self._fault("committed")
         return commit
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    """About what a side row holds."""
+    return sum(64 + (len(value) if isinstance(value, (bytes, str)) else 0) for value in row.values())
 
 
 def sweep(store: Store, catalogue: Catalogue) -> list[str]:
