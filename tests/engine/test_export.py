@@ -211,6 +211,8 @@ def test_a_refused_export_leaves_nothing(tmp_path: Path) -> None:
         export_freqtrade(JournalSource([journal]), tmp_path / "out", timeframe="0m")
     with pytest.raises(TableError, match="expected types"):
         export_tardis(JournalSource([journal]), tmp_path / "out", types=("quotes",))
+    with pytest.raises(TableError, match="expected to make files in"):
+        export_parquet(JournalSource([journal]), tmp_path / "0.csv" / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
     with pytest.raises(TableError, match="new or empty"):
@@ -295,6 +297,16 @@ def test_two_imports_are_exported_together_each_in_its_order(tmp_path: Path) -> 
     assert replay(journals)["trades"] == 24
     with pytest.raises(JournalError, match="expected each journal once"):
         export_tardis(JournalSource([journals[0], journals[0]]), tmp_path / "no")
+
+
+def test_verify_says_where_an_imports_frames_are_of_another_exchange(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    frame = {"stream": "btcusdt@trade", "data": {"e": "trade", "E": 1, "s": "BTCUSDT", "t": 1, "p": "1", "q": "1"}}
+    path.write_bytes(b"\n".join([msgspec.json.encode(frame)] * 20))
+    import_frames(path, "bitfinex", tmp_path / "journal")
+    checked = verify([tmp_path / "journal"])
+    assert not checked["ok"]
+    assert checked["book_problems"][0].startswith("expected frames of bitfinex, was none of a channel among 20, 20 unr")
 
 
 def test_a_timeframe_is_nanoseconds() -> None:

@@ -231,6 +231,7 @@ def test_the_command_takes_a_lake_by_its_folder(journal: Path, tmp_path: Path) -
         ((str(tmp_path / "lake"), str(journal)), "expected one lake, or journals"),
         ((), "expected journals or a lake"),
         ((str(tmp_path / "lake"), "--from", "yesterday"), "expected a day such as"),
+        ((str(tmp_path / "lake"), "--from", "2020-13-45"), "expected a day such as"),
     ):
         done = run("export", "tardis", *words, "--out", str(tmp_path / "no"))
         assert done.code == 2

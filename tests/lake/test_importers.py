@@ -171,6 +171,17 @@ def test_a_file_of_another_format_is_refused_in_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", "it is empty"), (b"time,price\n1,2\n", "line 1 is not a line of a cryptofeed capture: b'time,price'")],
+)
+def test_a_refused_capture_says_what_was_found_in_it(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(content)
+    with pytest.raises(ImportFormatError, match=found):
+        import_cryptofeed(path, "bitfinex", tmp_path / "out")
+
+
 def test_a_missing_file_and_a_taken_directory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImportFormatError, match="unreadable"):
         import_frames(tmp_path / "none", "bitfinex", tmp_path / "out")
@@ -181,6 +192,8 @@ def test_a_missing_file_and_a_taken_directory_are_refused(tmp_path: Path) -> Non
     with pytest.raises(JournalError, match="new or empty directory"):
         import_cryptofeed(path, "bitfinex", tmp_path / "out")
     assert records(tmp_path / "out") == before
+    with pytest.raises(JournalError, match="expected to make a journal in"):
+        import_cryptofeed(path, "bitfinex", path / "out")
 
 
 FRAMES = [b'{"event":"info"}', b"[17,[[1.50,2,7e-7],[0.1,  1,-3]]]", b'[17,"hb"]', b'{"a": "\\u00e9 \xc3\xa9"}']

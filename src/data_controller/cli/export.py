@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +144,11 @@ def _source(paths: list[Path] | None, lake: str | None, config: Path | None, whi
     from data_controller.lake.store import Store
 
     for day in (which.first_day, which.last_day):
-        if day and not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+        try:
+            good = not day or dt.date.fromisoformat(day).isoformat() == day
+        except ValueError:
+            good = False
+        if not good:
             raise typer.BadParameter(f"expected a day such as 2026-11-25, was {day!r}")
     folders = [path.expanduser() for path in paths or ()]
     settings = load_config(config).lake

@@ -17,6 +17,8 @@ from data_controller.market.layout import Proof
 from data_controller.market.proof import CROSSED_MAX_NS
 from data_controller.pipeline.pipeline import Pipeline
 
+ENOUGH_FRAMES = 20
+"""So many frames of a capture name a channel, where they are of the exchange that the import says."""
 _KEYS = ("frames", "events", "starts", "instruments", "unknown_deletes", "crossed", "quarantined", "trades")
 
 
@@ -38,7 +40,7 @@ def verify(paths: Iterable[Path], on_progress: Callable[[int], None] | None = No
         if on_progress is not None:
             on_progress(n)
     summary, totals = summary_of(runner.pipeline), runner.pipeline.totals()
-    problems = _book_problems(runner.pipeline)
+    problems = _book_problems(runner.pipeline) + _foreign(runner.pipeline, summary)
     bad, gaps = summary["checksums_bad"], summary["sequence_gaps"]
     return {
         "ok": not (bad or gaps or reader.damages or changed or problems),
@@ -53,6 +55,19 @@ def verify(paths: Iterable[Path], on_progress: Callable[[int], None] | None = No
         **{key: summary[key] for key in _KEYS},
         "books": book_states(runner.pipeline),
     }
+
+
+def _foreign(pipeline: Pipeline, summary: dict[str, Any]) -> list[str]:
+    """Says so where an import's frames are none of its exchange."""
+    setup, frames = pipeline.setup, summary["frames"]
+    imported = setup is not None and all(venue.make_subscriptions is None for venue in setup.venues)
+    if not imported or frames < ENOUGH_FRAMES or pipeline.tables.channels or pipeline.totals().get("unknown_channel"):
+        return []
+    named = ", ".join(venue.name for venue in setup.venues) if setup is not None else ""
+    return [
+        f"expected frames of {named}, was none of a channel among {frames}, {summary['quarantined']} unreadable: "
+        "import them again with the exchange that sent them as --exchange"
+    ]
 
 
 def _check_hashes(paths: list[Path]) -> tuple[int, list[str]]:

@@ -105,7 +105,9 @@ def _files(sources: Source | Iterable[Source]) -> tuple[list[Path], list[Path]]:
         if path.is_dir():
             found = segments_of(path)
             if not found and manifests.load(path) is None:
-                raise JournalError(f"expected a journal, was a directory without one: {path}")
+                inside = path / "journal"
+                advice = f": name {inside}" if inside.is_dir() else ""
+                raise JournalError(f"expected a journal, was a directory without one: {path}{advice}")
             files += found
             directories.append(path)
         elif path.exists():

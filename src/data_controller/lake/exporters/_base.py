@@ -52,11 +52,16 @@ class DraftFolder:
 
     def __init__(self, out: Path) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise TableError(f"expected a new or empty directory to export into, was taken: {out}")
+            raise TableError(f"expected a new or empty directory to export into, was taken: {out}: name another")
         self.out = out
         self.path = out.with_name(f".{out.name}.export-{os.getpid()}")
         shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            raise TableError(
+                f"expected to make files in {out.parent}, was {error.strerror}: name a folder that can be written"
+            ) from error
 
     def commit(self) -> None:
         """Move it into place."""

@@ -54,14 +54,20 @@ class DraftJournal:
 
     def __init__(self, out: Path, exchange: str, made_up_times: bool) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise JournalError(f"expected a new or empty directory to import into, was taken: {out}")
+            raise JournalError(f"expected a new or empty directory to import into, was taken: {out}: name another")
         self._out = out
         self._draft = out.with_name(f".{out.name}.import-{os.getpid()}")
         self._exchange = exchange
         self._made_up_times = made_up_times
         self._failures: list[JournalError] = []
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._draft, ignore_errors=True)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self._draft, ignore_errors=True)
+            self._draft.mkdir()
+        except OSError as error:
+            raise JournalError(
+                f"expected to make a journal in {out.parent}, was {error.strerror}: name a folder that can be written"
+            ) from error
         self._run = recover(self._draft).run
         # No clock paces an import: only full arenas and the end write.
         self._recorder = Recorder(JournalSettings(), self._draft, self._run, on_failure=self._failures.append)
@@ -69,6 +75,7 @@ class DraftJournal:
         self._table: TableWriter | None = None
         self._last_ns = 0
         self._open: set[int] = set()
+        self._first_bad = ""
         self.counts: Report = {
             "journal": str(out),
             "exchange": exchange,
@@ -131,6 +138,7 @@ class DraftJournal:
     def garbage(self, line: int, content: bytes, reason: str, file: Path | None = None) -> None:
         """Keep what cannot be read, with its number, in the table `quarantine`."""
         self.counts["garbage_lines"] += 1
+        self._first_bad = self._first_bad or f"line {line} is {reason}: {content[:60]!r}"
         row = {"line": line, "reason": reason, "size": len(content), "bytes": content[:QUARANTINED_BYTES]}
         self._quarantine.append(row | {"file": file.name if file is not None else ""})
         if len(self._quarantine) >= 256:
@@ -158,6 +166,13 @@ class DraftJournal:
         sync_directory(self._out.parent)
         return self.counts
 
+    @property
+    def found(self) -> str:
+        """What there was instead of anything to import."""
+        if self._first_bad:
+            return f"{self._first_bad}; another format has another command, see `data-controller import --help`"
+        return "it is empty" if self.counts["lines"] == 0 else "it holds neither a frame nor a REST answer"
+
     def discard(self) -> None:
         """Leave no trace."""
         self._recorder.close()
@@ -174,7 +189,7 @@ def build(out: Path, exchange: str, made_up_times: bool, fill: Callable[[DraftJo
     try:
         fill(journal)
         if journal.counts["frames"] + journal.counts["fetched"] == 0:
-            raise ImportFormatError(expected)
+            raise ImportFormatError(f"{expected}: {journal.found}")
         return journal.finish()
     except BaseException:
         journal.discard()
@@ -188,7 +203,10 @@ def open_capture(path: Path) -> IO[bytes]:
         magic = file.read(3)
         file.seek(0)
     except OSError as error:
-        raise ImportFormatError(f"expected a capture to import, was unreadable: {path}: {error.strerror}") from error
+        advice = "name the files in it" if path.is_dir() else "look at its name and at who may read it"
+        raise ImportFormatError(
+            f"expected a capture to import, was unreadable: {path}: {error.strerror}: {advice}"
+        ) from error
     if magic[:2] == b"\x1f\x8b":
         return cast(IO[bytes], gzip.open(file))
     return cast(IO[bytes], bz2.open(file)) if magic == b"BZh" else file
@@ -203,7 +221,8 @@ def lines_of(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line.rstrip(b"\r\n")
     except (EOFError, OSError, zlib.error, ValueError) as error:
         raise ImportFormatError(
-            f"expected {path} to be readable to its end, was damaged after line {number}: {error}"
+            f"expected {path} to be readable to its end, was damaged after line {number}: {error}: fetch it again, or "
+            "import what can be unpacked of it, whose last line is then kept aside"
         ) from error
 
 
