@@ -66,3 +66,27 @@ def test_a_connection_carries_no_more_streams_than_the_config_says() -> None:
     subscriptions.start(10**18)
     assert [len(c["channels"]) for c in subscriptions.state()["connections"]] == [2, 2]
     subscriptions.validate()
+
+
+def test_usdm_has_two_addresses_by_what_is_asked_and_who_names_one_has_one() -> None:
+    wanted = {
+        "instruments": ("BTCUSDT",),
+        "quotes": True,
+        "aggregate_trades": True,
+        "tickers": True,
+        "candles": ("1m",),
+    }
+    settings = BinanceUsdmSettings(**wanted)
+    by_url: dict[str, list[str]] = {}
+    for channel in USDM.channels(settings)[0]:
+        by_url.setdefault(USDM.url(settings, [channel]), []).append(stream_of(channel).partition("@")[2])
+    assert by_url == {
+        "wss://fstream.binance.com/public/stream": ["depth@100ms", "trade", "bookTicker"],
+        "wss://fstream.binance.com/market/stream": ["aggTrade", "ticker", "kline_1m", "markPrice@1s", "forceOrder"],
+    }
+    for dialect, one in (
+        (USDM, BinanceUsdmSettings(**wanted, url="ws://127.0.0.1:1/stream")),
+        (COINM, BinanceCoinmSettings(instruments=("BTC/USD:BTC",))),
+        (SPOT, BinanceSettings(**wanted)),
+    ):
+        assert {dialect.url(one, [channel]) for channel in dialect.channels(one)[0]} == {one.url}

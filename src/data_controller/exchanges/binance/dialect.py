@@ -12,6 +12,8 @@ from data_controller.market.tables import Channel
 
 _encode = msgspec.json.encode
 _STREAM = {"quotes": "bookTicker", "ticker": "ticker", "derivative": "markPrice", "liquidations": "forceOrder"}
+_PUBLIC = ("book", "quotes", "trades")
+"""What USD-M serves on /public, single trades included; aggregates and all else on /market (since 2026-04-23)."""
 
 
 def stream_of(channel: Channel) -> str:
@@ -69,7 +71,9 @@ class BinanceDialect:
         return groups
 
     def url(self, settings: Any, channels: Sequence[Channel]) -> str:
-        return str(settings.url)
+        channel = channels[0]
+        public = channel.stream in _PUBLIC and channel.precision != "aggregate"
+        return str(settings.url if public else getattr(settings, "market_url", settings.url))
 
     def greeting(self, settings: Any) -> bytes | None:
         return None

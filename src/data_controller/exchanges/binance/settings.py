@@ -71,10 +71,16 @@ class BinanceUsdmSettings(BinanceSettings):
     speeds: ClassVar[tuple[str, ...]] = ("0ms", "100ms", "250ms", "500ms")
     snapshot_limits: ClassVar[tuple[int, ...]] = (5, 10, 20, 50, 100, 500, 1000)
 
-    url: str = restart("wss://fstream.binance.com/stream", pattern=r"^wss?://")
+    url: str = restart("wss://fstream.binance.com/public/stream", pattern=r"^wss?://")  # books, trades, quotes
+    market_url: str = restart("", pattern=r"^(wss?://.*)?$", validate_default=True)  # all else; empty: /market of `url`
     rest_url: str = restart("https://fapi.binance.com/fapi/v1", pattern=r"^https?://")
     derivatives: bool = hot(True)  # mark and index price, funding rate
     liquidations: bool = hot(True)
+
+    @field_validator("market_url")
+    @classmethod
+    def _beside_url(cls, market_url: str, info: ValidationInfo) -> str:
+        return market_url or str(info.data.get("url", "")).replace("/public/", "/market/", 1)
 
 
 class BinanceCoinmSettings(BinanceUsdmSettings):
