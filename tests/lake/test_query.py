@@ -75,6 +75,21 @@ def test_records_of_the_journal_and_tables_of_the_engine_can_be_asked_too(journa
     assert kinds["START"] == 1 and kinds["FRAME"] > 1000
 
 
+def test_only_tables_that_a_query_reads_are_loaded(
+    lake: Catalogue, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provided: list[str] = []
+    provide = Query._provide
+    monkeypatch.setattr(Query, "_provide", lambda self, name: (provided.append(name), provide(self, name))[1])
+    query = Query(lake, journal)
+    assert query.run("SELECT 'records of trades' AS gaps, count(*) FROM Book").rows[0][0] == "records of trades"
+    assert query.run("WITH records AS (SELECT 1 AS a) SELECT a FROM records").rows == [(1,)]
+    assert provided == ["book"]
+    both = "SELECT (SELECT count(*) FROM records) = (SELECT count(*) FROM records r WHERE r.seq >= 0)"
+    assert query.run(both).rows == [(True,)]
+    assert query.run("SELECT 1; SELECT count(*) > 1000 FROM records").rows == [(True,)]
+
+
 @pytest.mark.parametrize("sql", ["SELEC 1", "SELECT * FROM nothing", "SELECT nothing FROM trades", ""])
 def test_sql_that_is_wrong_is_told_in_one_line_with_what_there_is(lake: Catalogue, sql: str) -> None:
     if not sql:

@@ -17,7 +17,7 @@ from data_controller.errors import TableError
 from data_controller.journal.files import DiskFile
 from data_controller.journal.format import batch_crc
 from data_controller.lake.columns import schema_of, to_record_batch
-from data_controller.lake.tables import TABLE_GAPS, Tables, TableWriter, read_table
+from data_controller.lake.tables import TABLE_GAPS, Tables, TableWriter, column_of, read_table
 
 FEATURES = np.dtype(
     [("tick_ns", "<i8"), ("instrument", "<i4"), ("values", "<f4", (34,)), ("valid", "u1", (34,)), ("side", "S4")]
@@ -34,6 +34,18 @@ def features(n: int, seed: int = 1) -> np.ndarray[Any, Any]:
     rows["valid"] = draw.integers(0, 2, size=(n, 34))
     rows["side"] = b"buy"
     return rows
+
+
+def test_one_column_comes_a_piece_at_a_time_and_the_same_as_in_the_whole_table(tmp_path: Path) -> None:
+    writer = TableWriter(tmp_path, "features", segment_bytes=1)  # a segment a batch
+    for seed in range(3):
+        writer.append(features(50, seed))
+    writer.close()
+    pieces = list(column_of(tmp_path, "features", "tick_ns"))
+    assert [len(piece) for piece in pieces] == [50, 50, 50]
+    expected = read_table(tmp_path, "features").column("tick_ns").to_numpy()
+    assert np.concatenate(pieces).tobytes() == expected.tobytes()
+    assert list(column_of(tmp_path, "features", "nothing")) == list(column_of(tmp_path, "none", "tick_ns")) == []
 
 
 def test_structured_rows_come_back_bit_for_bit(tmp_path: Path) -> None:

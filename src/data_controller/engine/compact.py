@@ -32,7 +32,7 @@ from data_controller.lake.checkpoints import checkpoint_rows
 from data_controller.lake.layout import CONNECTIONS_PER_VENUE, DAY_NS, NOBODY, Key, date_of, key_of, split
 from data_controller.lake.settings import LakeSettings
 from data_controller.lake.store import Store
-from data_controller.lake.tables import read_table
+from data_controller.lake.tables import column_of
 from data_controller.lake.writer import Draft, Fault, no_fault, sweep
 from data_controller.market.rows import EVENT
 from data_controller.pipeline.carry import dump, restore
@@ -424,7 +424,8 @@ class Compactor:
         now_ns = max((entry.last_recv_ns for entry in manifest.segments), default=0)
         allowed = manifests.Retention()
         total = sum(entry.bytes for entry in manifest.segments)
-        needed = self._decisions(tables, now_ns)
+        limited = settings.retention_days > 0 or settings.journal_disk_budget_bytes > 0
+        needed = self._decisions(tables if limited else None, now_ns)
         undecoded = self._undecoded()
         dropping = True
         for entry in manifest.segments:
@@ -467,9 +468,10 @@ class Compactor:
         """Times of decisions that may still be asked about, in order."""
         if tables is None or not (tables / AUDIT).is_dir():
             return np.zeros(0, np.int64)
-        times = read_table(tables, AUDIT, damages=[]).column("now_ns").to_numpy()
         oldest_ns = now_ns - int(self.settings.explain_retention_days * DAY_NS)
-        return np.sort(times[times >= oldest_ns])
+        # Many are of one moment, and one is as good as all of them.
+        found = [np.unique(times[times >= oldest_ns]) for times in column_of(tables, AUDIT, "now_ns")]
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
     # where it goes on
 

@@ -69,9 +69,10 @@ class Served:
     def note_rows(self, rows: NDArray[np.void]) -> None:
         """Rows that were applied, in order; `note` follows with their records."""
         control = rows["kind"] == RowKind.CONTROL
-        told = control & np.isin(rows["ref"], _OF_THE_CONNECTION)
-        told |= control & np.isin(rows["ref"], (Control.SUBSCRIBED, Control.UNSUBSCRIBED)) & (rows["channel"] >= 0)
-        for at in np.flatnonzero(told).tolist():
+        where = np.flatnonzero(control)  # few of all rows
+        codes = rows["ref"][where]
+        told = np.isin(codes, (Control.SUBSCRIBED, Control.UNSUBSCRIBED)) & (rows["channel"][where] >= 0)
+        for at in where[told | np.isin(codes, _OF_THE_CONNECTION)].tolist():
             seq = rows["seq"][at]
             lo, hi = np.searchsorted(rows["seq"], (seq, seq + 1))
             code = int(rows["ref"][at])

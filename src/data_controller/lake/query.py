@@ -59,8 +59,9 @@ class Query:
     def run(self, sql: str) -> Answer:
         """The answer to one statement; LakeError where DuckDB refuses it."""
         names = self.names()
+        named = self._named(sql)
         for name in names:
-            if re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE):
+            if name in named if named is not None else re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE):
                 self._provide(name)
         try:
             result = self._db.execute(sql)
@@ -70,6 +71,13 @@ class Query:
             text = " ".join(str(error).split())[:600]
             have = ", ".join(names) or "none"
             raise LakeError(f"expected SQL that DuckDB takes, was: {text}; tables here: {have}") from error
+
+    def _named(self, sql: str) -> set[str] | None:
+        """Tables that a statement names, None where DuckDB cannot tell."""
+        try:
+            return {name.lower() for name in self._db.get_table_names(sql)}
+        except self._duckdb.Error:
+            return None
 
     def _provide(self, name: str) -> None:
         if name in self._channels:
@@ -83,6 +91,7 @@ class Query:
                 f"CREATE OR REPLACE TABLE {RECORDS} AS SELECT seq, seq >> 40 AS run, recv_ns, "
                 f"make_timestamp_ns(recv_ns) AS recv_time, CASE kind {kinds} END AS kind, conn, payload FROM _records"
             )
+            self._db.unregister("_records")
         else:
             assert self._tables is not None
             table = read_table(self._tables, ALIASES.get(name, name), damages=[])
@@ -182,9 +191,11 @@ def _event_columns() -> str:
     )
 
 
-def _records(journal: Path) -> pa.Table:
+def _records(journal: Path) -> pa.RecordBatchReader:
+    """The journal's records, read once as they are asked for."""
+
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in Reader(journal, on_damage="report", merge=1 << 16):
             yield record_batch(batch, 0, len(batch.recv_ns))
 
-    return pa.Table.from_batches(batches(), JOURNAL_SCHEMA)
+    return pa.RecordBatchReader.from_batches(JOURNAL_SCHEMA, batches())

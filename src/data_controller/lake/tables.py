@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -339,42 +339,56 @@ def read_table(directory: Path, name: str, *, damages: list[str] | None = None) 
     Raises TableError where there is no such table, and where it is damaged unless a list for `damages` is given; the
     torn tail of a segment still open is left out silently.
     """
-    tables: list[pa.Table] = []
     paths = segments_of(directory, name)
     if not paths:
         raise TableError(f"expected a table {name} in {directory}, was none")
-    for path in paths:
-        is_open = path.name.endswith(".open")
-        if is_open and path.stat().st_size == 0:
-            continue
-        try:
-            content = SegmentBytes(path)
-        except JournalError as error:
-            raise TableError(str(error)) from error
-        if content.header is not None and content.header.get("kind") != "table":
-            raise TableError(f"expected a table's segment, was a {content.header.get('kind')} file: {path}")
-        if content.header is not None and int(content.header["version"]) > TABLE_VERSION:
-            raise TableError(
-                f"expected a table of version {TABLE_VERSION} or older, was {content.header['version']} ({path}): "
-                "read it with the release that wrote it, or a newer one"
-            )
-        batches: list[pa.RecordBatch] = []
-        holes: list[Hole] = []
-        for item in content:
-            if isinstance(item, Hole):
-                holes.append(item)
-                continue
-            _report(path, holes, damages)
-            holes.clear()
-            batches.append(item.batch)
-        if not is_open:
-            _report(path, holes, damages)
-        if batches:
-            tables.append(pa.Table.from_batches(batches).replace_schema_metadata(None))
+    segments = (list(_batches(path, damages)) for path in paths)
+    tables = [pa.Table.from_batches(batches).replace_schema_metadata(None) for batches in segments if batches]
     try:
         return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
     except pa.ArrowException as error:
         raise TableError(f"expected columns of one type in all segments of {name}, was: {error}") from error
+
+
+def column_of(directory: Path, name: str, column: str) -> Iterator[NDArray[Any]]:
+    """One column of table `name`, a piece at a time, in order; nothing of what is damaged or lacks it.
+
+    Holds one segment at most, whatever else is in the table. Raises TableError where a segment is no table's.
+    """
+    for path in segments_of(directory, name):
+        for batch in _batches(path, []):
+            if column in batch.schema.names:
+                yield batch.column(column).to_numpy(zero_copy_only=False)
+
+
+def _batches(path: Path, damages: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """Batches of one segment; see `read_table`."""
+    is_open = path.name.endswith(".open")
+    if is_open and not path.exists():  # it was closed since it was listed
+        path, is_open = path.with_name(path.name.removesuffix(".open")), False
+    if is_open and path.stat().st_size == 0:
+        return
+    try:
+        content = SegmentBytes(path)
+    except JournalError as error:
+        raise TableError(str(error)) from error
+    if content.header is not None and content.header.get("kind") != "table":
+        raise TableError(f"expected a table's segment, was a {content.header.get('kind')} file: {path}")
+    if content.header is not None and int(content.header["version"]) > TABLE_VERSION:
+        raise TableError(
+            f"expected a table of version {TABLE_VERSION} or older, was {content.header['version']} ({path}): "
+            "read it with the release that wrote it, or a newer one"
+        )
+    holes: list[Hole] = []
+    for item in content:
+        if isinstance(item, Hole):
+            holes.append(item)
+            continue
+        _report(path, holes, damages)
+        holes.clear()
+        yield item.batch
+    if not is_open:
+        _report(path, holes, damages)
 
 
 def _report(path: Path, holes: list[Hole], damages: list[str] | None) -> None:
