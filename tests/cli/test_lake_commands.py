@@ -98,6 +98,8 @@ def test_verify_finds_the_lake_and_the_journal_that_a_config_names(night: Batch,
     state, lake, config = tmp_path / "state", tmp_path / "elsewhere", tmp_path / "config.yaml"
     write_journal(state / "journal", night, [300])
     config.write_text(f"state_dir: {state}\nlake: {{uri: {lake}}}\n")
+    before = run("verify", str(state), "-c", str(config), "--json")  # there is no lake yet
+    assert before.code == 0 and before.json["ok"] and "parts" not in before.json
     assert run("compact", "-c", str(config)).code == 0
     for named in (str(state), str(lake)):
         checked = run("verify", named, "-c", str(config), "--json").json

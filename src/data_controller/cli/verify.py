@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_controller.cli import _places, summary
 from data_controller.cli._options import Json, OptionalConfigFile, load_config
 from data_controller.cli._output import console, progress, show
+
+if TYPE_CHECKING:
+    from data_controller.lake.settings import LakeSettings
 
 Paths = Annotated[
     list[str],
@@ -61,10 +64,18 @@ def _sorted(paths: list[str], config: Path | None) -> tuple[list[Path], list[tup
         elif (path / "journal").is_dir() and not (path / "manifest.json").exists():
             place = _places.find([path], config)
             journals += [place.journal] if place.journal else []
-            lakes += [(place.lake, place.journal)] if place.lake else []
+            lakes += [(place.lake, place.journal)] if place.lake and _has_commits(place.lake, place.settings) else []
         else:
             journals.append(path)
     return journals, lakes
+
+
+def _has_commits(lake: str, settings: LakeSettings | None) -> bool:
+    """Whether there is a lake yet where the config says."""
+    from data_controller.lake.layout import COMMITS
+    from data_controller.lake.store import Store
+
+    return any(name.endswith(".json") for name in Store(lake, settings).names(COMMITS))
 
 
 def _journal_of(lake: str, config: Path | None) -> Path | None:
