@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,42 @@ def test_a_query_answers_as_table_json_and_csv(state: Path) -> None:
     assert "tETHUSD" in run("query", sql, "--in", str(state)).out
     wrong = run("query", "SELECT * FROM nowhere", "--in", str(state))
     assert wrong.code == 1 and "tables here: book" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("COPY (SELECT 1) TO '{here}/x.csv'", "expected a statement that reads"),
+        ("ATTACH '{here}/x.db'", "expected a statement that reads"),
+        ("SELECT 1; SELECT 2", "expected one statement, was 2"),
+        ("", "expected one statement, was 0"),
+    ],
+)
+def test_a_query_reads_and_is_one(state: Path, sql: str, expected: str) -> None:
+    ran = run("query", sql.format(here=state), "--in", str(state))
+    assert ran.code == 1 and expected in ran.err
+    assert not (state / "x.csv").exists() and not (state / "x.db").exists()
+
+
+def test_a_query_shows_text_as_it_is(state: Path) -> None:
+    out = run("query", "SELECT '[/x][red]a:smile:' AS b", "--in", str(state)).out
+    assert "[/x][red]a:smile:" in out
+    found = run("query", "SELECT {'a': 'nan'::DOUBLE} AS b", "--in", str(state), "--json").json
+    assert found["rows"] == [{"b": {"a": None}}] or found["rows"] == [[{"a": None}]]
+
+
+@pytest.mark.parametrize("at", ["2026-02-30", "2026-13-45T00:00", "9999-01-01", "1969-12-31"])
+def test_a_time_that_does_not_exist_is_wrong_usage(state: Path, at: str) -> None:
+    ran = run("book", "bitfinex", "tBTCUSD", "--at", at, "--in", str(state))
+    assert ran.code == 2 and "expected a" in ran.err
+
+
+def test_a_lake_alone_is_verified(state: Path) -> None:
+    run("compact", str(state))
+    for part in ("journal", "tables"):
+        shutil.rmtree(state / part, ignore_errors=True)
+    checked = run("verify", str(state), "--json")
+    assert checked.code == 0 and checked.json["ok"] and checked.json["files"] > 0
 
 
 def test_a_folder_with_nothing_in_it_is_told_in_one_line(tmp_path: Path) -> None:

@@ -52,8 +52,10 @@ def test_one_flipped_bit_of_a_file_is_found_and_named(lake: Store) -> None:
     lake.put(file.path, bytes(content))
     result = verify_lake(lake.uri)
     assert not result["ok"]
-    (doubt,) = result["doubts"]
-    assert doubt["file"] == file.path and "SHA-256" in doubt["what"]
+    assert {doubt["file"] for doubt in result["doubts"]} == {file.path}
+    assert "SHA-256" in result["doubts"][0]["what"]
+    with pytest.raises(LakeError, match="expected the bytes that were committed"):
+        Catalogue(lake).events(file)
 
 
 def test_a_missing_file_is_found_and_named(lake: Store) -> None:
@@ -98,6 +100,24 @@ def test_one_row_out_of_order_is_found_and_its_file_and_row_are_named(lake: Stor
     result = verify_lake(lake.uri)
     assert not result["ok"]
     assert {"file": file.path, "row": at + 1} in [{k: d.get(k) for k in ("file", "row")} for d in result["doubts"]]
+
+
+@pytest.mark.parametrize("change", ["order", "size"])
+def test_a_row_of_a_file_that_is_not_what_was_committed_is_named(lake: Store, change: str) -> None:
+    catalogue = Catalogue(lake)
+    file = catalogue.files(channel="trades")[0]
+    rows = catalogue.events(file)
+    at = int(np.flatnonzero(np.diff(rows["seq"]) > 0)[3])
+    wrong = swap(rows, at) if change == "order" else rows.copy()
+    wrong["size"][at + 1] += change == "size"
+    commits = {name: lake.read(name).to_pybytes() for name in catalogue.commits}
+    forge(lake, file, wrong)
+    for name, content in commits.items():
+        lake.put(name, content)
+    doubts = verify_lake(lake.uri)["doubts"]
+    assert "SHA-256" in doubts[0]["what"] and doubts[0]["file"] == file.path
+    named = [doubt["row"] for doubt in doubts if doubt["file"] == file.path]
+    assert at + 1 in named
 
 
 def test_a_size_that_was_changed_fails_the_exchanges_own_checksum(lake: Store, tmp_path: Path) -> None:

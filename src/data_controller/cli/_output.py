@@ -22,7 +22,13 @@ def console(stderr: bool = False) -> Console:
     """A rich console; on stderr for everything that is not the command's result."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    class Plain(Console):
+        """What is printed comes from venues and files: no text is markup. A reader that has seen enough is no error."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Plain(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def error_line(text: str) -> None:

@@ -76,7 +76,13 @@ def time_ns(text: str) -> int:
     match = re.fullmatch(r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)(Z|[+-]\d\d:?\d\d)?", text)
     if match is None:
         raise typer.BadParameter(f"expected a time such as 2026-11-25T10:00:00Z or Unix seconds, was {text!r}")
-    ns = int(np.datetime64(match[1].replace(" ", "T"), "ns").astype(np.int64))
+    try:
+        moment = np.datetime64(match[1].replace(" ", "T"), "ns")
+    except ValueError as error:
+        raise typer.BadParameter(f"expected a day and a time that exist, was {text!r}") from error
+    if not 1970 <= int(match[1][:4]) <= 2261:
+        raise typer.BadParameter(f"expected a year from 1970 to 2261, was {text!r}")
+    ns = int(moment.astype(np.int64))
     zone = match[2] or "Z"
     if zone != "Z":
         minutes = int(zone[1:3]) * 60 + int(zone[-2:])

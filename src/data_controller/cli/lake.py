@@ -202,6 +202,8 @@ def _value(value: Any) -> Any:
         return None
     if isinstance(value, (list, tuple)):
         return [_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _value(item) for key, item in value.items()}
     return value
 
 

@@ -61,7 +61,7 @@ def _sorted(paths: list[str], config: Path | None) -> tuple[list[Path], list[tup
         path = Path(name).expanduser()
         if "://" in name or (path / "_commits").is_dir():
             lakes.append((name, _journal_of(name, config)))
-        elif (path / "journal").is_dir() and not (path / "manifest.json").exists():
+        elif any((path / part).is_dir() for part in ("journal", "lake")) and not (path / "manifest.json").exists():
             place = _places.find([path], config)
             journals += [place.journal] if place.journal else []
             lakes += [(place.lake, place.journal)] if place.lake and _has_commits(place.lake, place.settings) else []

@@ -67,6 +67,7 @@ class _Look:
         )
         self.warnings: list[str] = []
         self.unreadable: set[str] = set()
+        self.damaged: set[str] = set()  # not what was committed, as far as they can be read
         self._on_progress = on_progress
 
     def doubt(self, what: str, file: str = "", row: int | None = None) -> None:
@@ -102,14 +103,13 @@ class _Look:
                 continue
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 self.doubt("its bytes are not those that were committed (SHA-256 differs)", file.path)
-                self.unreadable.add(file.path)
-                continue
+                self.damaged.add(file.path)
             if file.events:
                 self._rows(file)
 
     def _rows(self, file: File) -> None:
         try:
-            rows = self.catalogue.events(file)
+            rows = self.catalogue.events(file, damaged=True)
         except LakeError as error:
             self.doubt(str(error), file.path)
             self.unreadable.add(file.path)
@@ -146,7 +146,7 @@ class _Look:
                 breaks.setdefault(key, []).append((row["seq"], row["reason"], row["recv_ns"]))
         books: dict[tuple[Any, ...], list[File]] = {}
         for file in self.catalogue.files(channel="book", events=True):
-            if file.path not in self.unreadable:
+            if file.path not in self.unreadable | self.damaged:
                 run = file.first_seq >> 40
                 books.setdefault((file.exchange, file.instrument, run, file.row), []).append(file)
         for (exchange, symbol, run, row), files in books.items():
@@ -239,6 +239,10 @@ class _Look:
                 "program kept between them"
             )
 
+    def _side_rows(self, file: File) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.catalogue.table(file, damaged=True).to_pylist()
+        return rows
+
     def _compare(self, commit: Commit, found: _Collected) -> None:
         keys: dict[Key, list[File]] = {}
         for file in commit.files:
@@ -265,7 +269,11 @@ class _Look:
                 continue
             at = 0
             for file in files:
-                own: Any = self.catalogue.events(file) if file.events else self.catalogue.table(file).to_pylist()
+                try:
+                    own: Any = self.catalogue.events(file, damaged=True) if file.events else self._side_rows(file)
+                except LakeError as error:
+                    self.doubt(str(error), file.path)
+                    break
                 theirs = rows[at : at + len(own)]
                 at += len(own)
                 self.compared["rows_compared"] += len(own)

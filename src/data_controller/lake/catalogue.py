@@ -149,17 +149,25 @@ class Catalogue:
         """Names of the channels that have files."""
         return sorted({file.channel for file in self.all_files()})
 
-    def table(self, file: File) -> pa.Table:
-        """All columns of a committed file; LakeError where it cannot be read."""
+    def table(self, file: File, *, damaged: bool = False) -> pa.Table:
+        """All columns of a committed file; LakeError where it cannot be read.
+
+        Nor is it read where its bytes are not those that were committed, unless `damaged` asks for what is left of it.
+        """
+        content = self.store.read(file.path)
+        if not damaged and hashlib.sha256(content).hexdigest() != file.sha256:
+            raise LakeError(
+                f"expected the bytes that were committed, was damage (SHA-256 differs): {file.path}: `verify` says more"
+            )
         try:
-            return pq.read_table(pa.BufferReader(self.store.read(file.path)), use_threads=False, partitioning=None)
+            return pq.read_table(pa.BufferReader(content), use_threads=False, partitioning=None)
         except (pa.ArrowException, OSError, ValueError) as error:
             text = " ".join(str(error).split())[:200]
             raise LakeError(f"expected a Parquet file, was damaged: {file.path}: {text}") from error
 
-    def events(self, file: File) -> NDArray[np.void]:
-        """EVENT rows of a committed file; LakeError where it holds others."""
-        table = self.table(file)
+    def events(self, file: File, *, damaged: bool = False) -> NDArray[np.void]:
+        """EVENT rows of a committed file; LakeError where it holds others, and as `table` raises it."""
+        table = self.table(file, damaged=damaged)
         if not table.schema.equals(EVENT_SCHEMA):
             raise LakeError(f"expected event rows, was a file of other columns: {file.path}")
         return events_of(table) if table.num_rows else np.zeros(0, EVENT)

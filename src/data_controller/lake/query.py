@@ -22,6 +22,7 @@ from data_controller.records import Kind as RecordKind
 RECORDS = "records"
 EVENTS = "_events"
 ALIASES = {"decisions": "audit"}
+_READING = ("SELECT", "EXPLAIN", "PRAGMA")
 _HIVE = ("exchange", "channel", "instrument", "date")
 
 
@@ -57,13 +58,14 @@ class Query:
         return sorted({*self._channels, *engine, *aliases, *([RECORDS] if self._journal else [])})
 
     def run(self, sql: str) -> Answer:
-        """The answer to one statement; LakeError where DuckDB refuses it."""
+        """The answer to one statement that reads; LakeError where it is another, or DuckDB refuses it."""
         names = self.names()
-        named = self._named(sql)
-        for name in names:
-            if name in named if named is not None else re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE):
-                self._provide(name)
         try:
+            self._check(sql)
+            named = self._named(sql)
+            for name in names:
+                if name in named if named is not None else re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE):
+                    self._provide(name)
             result = self._db.execute(sql)
             columns = [column[0] for column in (result.description if result is not None else None) or []]
             return Answer(columns, result.fetchall() if columns else [])
@@ -71,6 +73,18 @@ class Query:
             text = " ".join(str(error).split())[:600]
             have = ", ".join(names) or "none"
             raise LakeError(f"expected SQL that DuckDB takes, was: {text}; tables here: {have}") from error
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # so DuckDB says Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
+
+    def _check(self, sql: str) -> None:
+        """One statement, and none that writes: neither the lake nor any other file."""
+        kinds = [statement.type.name for statement in self._db.extract_statements(sql)]
+        if len(kinds) != 1:
+            raise LakeError(f"expected one statement, was {len(kinds)}: ask one after another")
+        if kinds[0] not in (*_READING, "MULTI"):  # a PIVOT is several
+            raise LakeError(f"expected a statement that reads ({', '.join(_READING)}), was {kinds[0]}")
 
     def _named(self, sql: str) -> set[str] | None:
         """Tables that a statement names, None where DuckDB cannot tell."""

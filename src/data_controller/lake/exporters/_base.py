@@ -53,8 +53,8 @@ class DraftFolder:
     def __init__(self, out: Path) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise TableError(f"expected a new or empty directory to export into, was taken: {out}: name another")
-        self.out = out
-        self.path = out.with_name(f".{out.name}.export-{os.getpid()}")
+        self.out = out.resolve()  # `.` has no name of its own
+        self.path = self.out.with_name(f".{self.out.name}.export-{os.getpid()}")
         shutil.rmtree(self.path, ignore_errors=True)
         try:
             self.path.mkdir(parents=True)

@@ -55,6 +55,7 @@ class DraftJournal:
     def __init__(self, out: Path, exchange: str, made_up_times: bool) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise JournalError(f"expected a new or empty directory to import into, was taken: {out}: name another")
+        out = out.resolve()  # `.` has no name of its own
         self._out = out
         self._draft = out.with_name(f".{out.name}.import-{os.getpid()}")
         self._exchange = exchange
