@@ -248,6 +248,22 @@ def test_a_moment_with_more_trades_than_a_page_is_an_error_or_walked_by_id_never
     run(main())
 
 
+@pytest.mark.parametrize("fault", ["newest", "hole", "hole at the seam"])
+def test_trades_by_id_that_do_not_follow_each_other_end_the_job_and_write_nothing(tmp_path: Path, fault: str) -> None:
+    async def main() -> None:
+        async with FakeVenue(n_trades=300) as fake:
+            if fault == "newest":  # as a venue that knows no `fromId`
+                newest = [{"a": t.id, "T": t.ms, "p": t.price, "q": t.size, "m": not t.buy} for t in fake.trades[-50:]]
+                fake.before = lambda path: answer(json.dumps(newest).encode()) if "fromId" in path else None
+            else:
+                del fake.trades[120 if fault == "hole" else 100]
+            with pytest.raises(RestRefused, match=r"expected trade 1\d+ of BTCUSDT from binance next, was 1\d+"):
+                await fill(fake, tmp_path, job("binance", "trades", 0, 10 * MINUTE_MS))
+            assert rows(tmp_path) == []
+
+    run(main())
+
+
 def test_kraken_says_that_it_no_longer_has_old_candles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Kraken, "KEPT", 100)
 
