@@ -46,6 +46,10 @@ class PublicRest:
         }
         if venue.futures:
             self._plain[f"{base}/premiumIndex"] = self._premium
+        else:
+            # Who lists what Binance trades asks all its markets at one address; nothing is traded on the others.
+            for other in ("/fapi/v1", "/dapi/v1"):
+                self._plain[f"{other}/exchangeInfo"] = lambda request: self._info(request) | {"symbols": []}
 
     def answer(self, request: Request) -> Answer:
         """The answer, or a refusal where its weight is too much."""
