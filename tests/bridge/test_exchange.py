@@ -19,6 +19,7 @@ class Api:
 
     def __init__(self, errors: dict[str, Exception]) -> None:
         self.closed = asyncio.Event()
+        self.clients: dict[str, object] = {"wss://one": object()}
         self._errors = errors
         self._books = 0
 

@@ -55,7 +55,7 @@ def test_an_answer_becomes_a_record_of_the_slot_that_asked() -> None:
             assert rig.shell.fetch(Fetch(7, "test", url))
             await rig.sink.until(lambda: rig.fetched)
             shown = url.replace("abc", "***")
-            assert rig.fetched == [Fetched(request=shown, status=200, body=b'{"lastUpdateId":1}')]
+            assert rig.fetched == [Fetched(request=shown, status=200, body=b'{"lastUpdateId":1}', asked_ns=10**18)]
             assert [(r.conn, r.recv_ns) for r in rig.sink.records] == [(7, 10**18)]
             assert web.paths == ["/depth?symbol=BTCUSDT&apikey=abc"]
             assert rig.sink.wakes == 1 and rig.alerts == []

@@ -28,7 +28,7 @@ from data_controller.lake.store import Store
 from data_controller.lake.writer import sweep
 from data_controller.reference import backfill as driver
 from data_controller.reference.backfill import Job, backfill, planned
-from data_controller.reference.history import Page, Row, table_of, width_ns
+from data_controller.reference.history import Page, Row, candle, decimal, table_of, trade, width_ns
 from data_controller.reference.native import NATIVE, Binance, Bitfinex, Kraken
 from tests.ingest.web import HandTime, answer, client
 
@@ -248,6 +248,22 @@ def test_a_moment_with_more_trades_than_a_page_is_an_error_or_walked_by_id_never
     run(main())
 
 
+@pytest.mark.parametrize("fault", ["newest", "hole", "hole at the seam"])
+def test_trades_by_id_that_do_not_follow_each_other_end_the_job_and_write_nothing(tmp_path: Path, fault: str) -> None:
+    async def main() -> None:
+        async with FakeVenue(n_trades=300) as fake:
+            if fault == "newest":  # as a venue that knows no `fromId`
+                newest = [{"a": t.id, "T": t.ms, "p": t.price, "q": t.size, "m": not t.buy} for t in fake.trades[-50:]]
+                fake.before = lambda path: answer(json.dumps(newest).encode()) if "fromId" in path else None
+            else:
+                del fake.trades[120 if fault == "hole" else 100]
+            with pytest.raises(RestRefused, match=r"expected trade 1\d+ of BTCUSDT from binance next, was 1\d+"):
+                await fill(fake, tmp_path, job("binance", "trades", 0, 10 * MINUTE_MS))
+            assert rows(tmp_path) == []
+
+    run(main())
+
+
 def test_kraken_says_that_it_no_longer_has_old_candles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Kraken, "KEPT", 100)
 
@@ -416,6 +432,37 @@ def test_the_lakes_own_readers_see_what_was_backfilled(tmp_path: Path) -> None:
     assert catalogue.table(file).column("id").to_pylist() == ["1", "2"]
     assert sweep(catalogue.store, catalogue) == []
     assert sink.covered(series) == [(T0, T0 + DAY_NS)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12345678901.5",
+        "-10000000000",
+        "1e19",
+        "99999999999999999999.999999999999999999",
+        "0.1000000000000000000000000000000000000000",
+        "12345678901.50000000000000000000",
+        "0E-40",
+        "1E-18",
+    ],
+)
+def test_any_number_that_the_lake_holds_is_taken_exactly(text: str) -> None:
+    assert decimal(text) == Decimal(text)
+    candles = candle(0, "1m", dict.fromkeys(("open", "high", "low", "close"), 1) | {"volume": text.removeprefix("-")})
+    made = table_of("candles", [candles])
+    assert made.column("volume").to_pylist() == [Decimal(text.removeprefix("-"))]
+    if Decimal(text):
+        made = table_of("trades", [trade(0, 1, 1, "1", "-" + text.removeprefix("-"))])
+        assert made.column("size").to_pylist() == [Decimal(text.removeprefix("-"))]
+
+
+@pytest.mark.parametrize(
+    "text", ["1e20", "1E-19", "12345678901.0000000000000000001", "1E-999", "NaN", "-Infinity", "x"]
+)
+def test_a_number_that_the_lake_does_not_hold_is_refused(text: str) -> None:
+    with pytest.raises(RestRefused, match="expected a number"):
+        decimal(text)
 
 
 def test_a_lake_of_numbers_is_exact(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,58 @@ def test_a_damaged_or_foreign_file_is_named_and_refresh_advised(tmp_path: Path) 
             load_cached(tmp_path, "kraken")
     with pytest.raises(ConfigError, match="an exchange's name"):
         cache_path(tmp_path, "../etc/passwd")
+
+
+def test_a_refresh_that_fails_says_so_whatever_is_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = cache_path(tmp_path, "kraken")
+    path.parent.mkdir()
+    path.write_text("{")
+    config = tmp_path / "c.yaml"
+    config.write_text("ingest:\n  rest:\n    attempts: 1\n    timeout_s: 2.0\n")
+    gone = ["--state", str(tmp_path), "--url", "http://127.0.0.1:1", "-c", str(config), "--json"]
+    assert main(["instruments", "kraken", *gone, "--refresh"]) == 1
+    assert json.loads(capfd.readouterr().out)["error"]["type"] == "RestUnavailable"
+
+
+def test_a_failed_request_leaves_no_session_behind(tmp_path: Path) -> None:
+    async def run() -> None:
+        import aiohttp
+
+        def sessions() -> list[Any]:
+            return [s for s in gc.get_objects() if isinstance(s, aiohttp.ClientSession) and not s.closed]
+
+        def refused(path: str) -> bytes | None:
+            return answer(b"{}", "404 Not Found") if path.startswith("/api/") else None
+
+        async with Binance() as fake:
+            fake.before = refused
+            with pytest.raises(RestUnavailable):
+                await refresh(tmp_path, "binance", fake.url, QUICK)
+            # ccxt asks for its kinds of markets at once, and those that did not fail go on.
+            await asyncio.sleep(0.2)
+            assert sessions() == []
+
+    asyncio.run(run())
+
+
+def test_the_simulated_binance_lists_its_instruments(tmp_path: Path) -> None:
+    from data_controller.simulator.binance.venue import BinanceVenue
+    from data_controller.simulator.exchange import Exchange
+
+    class Simulated(FakeVenue):
+        def reply(self, path: str, query: dict[str, str]) -> Any:
+            said = simulated.rest(path)
+            assert said.status == 200, (path, said)
+            return json.loads(said.body)
+
+    simulated = BinanceVenue(Exchange(5, ["tBTCUSD", "tDOGE:USD"]))
+
+    async def run() -> None:
+        async with Simulated() as fake:
+            kept = await refresh(tmp_path, "binance", fake.url, QUICK)
+        assert known_names(kept) == {"BTCUSDT": "BTC/USDT", "DOGEUSDT": "DOGE/USDT"}
+
+    asyncio.run(run())
 
 
 def test_what_ccxt_raises_is_in_our_tree() -> None:

@@ -128,6 +128,28 @@ def test_trades_come_once_with_consecutive_ids_on_the_stream_and_over_rest():
     assert [(r["price"], r["qty"], r["time"]) for r in rest[50:]] == [(m["p"], m["q"], m["T"]) for m in trades]
 
 
+@pytest.mark.parametrize("flavour", ["spot", "usdm"])
+def test_aggregated_trades_are_served_by_id_across_the_markets_start_and_by_time(flavour):
+    v = venue(flavour)
+    run(v, 20.0)
+    path = f"{'/fapi/v1' if v.futures else '/api/v3'}/aggTrades?symbol=BTCUSDT"
+    ask = lambda rest: json.loads(v.rest(path + rest).body)  # noqa: E731
+    begin = v.exchange.start_ns // 1_000_000 - 3 * 3_600_000
+    walked = ask(f"&startTime={begin}&limit=100")
+    assert begin <= walked[0]["T"] < begin + 60_000
+    while page := ask(f"&fromId={walked[-1]['a'] + 1}&limit=100"):
+        walked += page
+    assert [t["a"] for t in walked] == list(range(walked[0]["a"], walked[0]["a"] + len(walked)))
+    assert 720 <= len(walked) - int(v.exchange.state.market[0]["trades"]) <= 724
+    assert walked[-50:] == ask("&limit=50") and len(ask("")) == 500
+    assert ask(f"&fromId={walked[99]['a']}") == walked[99:599]
+    (start, end) = walked[10]["T"], walked[40]["T"]
+    assert ask(f"&startTime={start}&endTime={end}") == walked[10:41]
+    assert ask(f"&endTime={end}&limit=5") == walked[36:41]
+    assert ask("&fromId=0&limit=1")[0]["T"] - (v.exchange.start_ns // 1_000_000 - 90 * 86_400_000) < 60_000
+    assert v.rest(f"{path}&fromId=1&startTime=1").status == 400
+
+
 def test_futures_tell_marks_each_second_and_forced_orders_now_and_then():
     v = venue("usdm")
     session = v.open("/ws/btcusdt@markPrice@1s/!forceOrder@arr")

@@ -13,6 +13,7 @@ import pytest
 from data_controller.errors import SimulatorError
 from data_controller.simulator.bitfinex.account import UNIT, read_accounts
 from data_controller.simulator.faults import Link
+from data_controller.simulator.history import History
 from data_controller.simulator.session import Session
 
 from .simulator_client import Client, subscribe
@@ -93,6 +94,20 @@ def test_a_backfill_in_pages_gives_what_one_answer_gives_across_the_markets_star
         max(prices),
         min(prices),
     ]
+
+
+def test_trades_of_the_past_keep_their_ids_while_the_market_goes_on_and_are_numbered_below_it():
+    v = venue(limited=False)
+    end = v.exchange.now_ns // 1_000_000
+    path = f"/v2/trades/tBTCUSD/hist?start={end - 3_600_000}&end={end}&limit=10000&sort=1"
+    before = get(v, path)
+    while int(v.exchange.state.market["trades"].sum()) < 1500:
+        run(v, 100.0)
+    assert get(v, path) == before
+    late = History(v.exchange).trades(0, end - 3_600_000, end, 10_000)
+    assert [trade.id for trade in late] == [row[0] for row in before]
+    ids = [t[0] for t in get(v, f"/v2/trades/tBTCUSD/hist?start={end - 3_600_000}&limit=10000&sort=1")]
+    assert ids == sorted(set(ids)) and len(ids) > len(before)
 
 
 def test_the_past_is_the_same_whoever_asks_and_another_seed_has_another():

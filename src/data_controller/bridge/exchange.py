@@ -138,12 +138,25 @@ class Exchange:
     async def _books(self, api: Any, symbol: str, depth: int, tell: Tell) -> None:
         """Whole merged books, each at most MIN_INTERVAL_S behind the one before."""
         said: dict[str, Any] = {}
+        held: list[Any] = []
         while True:
             book = await api.watch_order_book(symbol)
+            held = self._still(api, held)
             said = self._say(book, depth, said, tell)
             # What came meanwhile is in the same object; no further update need ever tell us.
             await asyncio.sleep(MIN_INTERVAL_S)
+            held = self._still(api, held)
             said = self._say(book, depth, said, tell)
+
+    def _still(self, api: Any, held: list[Any]) -> list[Any]:
+        """The connections that `api` holds now; ConnectionError where one of `held` is gone, or `api` is given up.
+
+        ccxt tells of a loss only those who wait at that moment, and connects anew for whoever asks next.
+        """
+        now = list(api.clients.values())
+        if self._api is not api or any(all(client is not other for other in now) for client in held):
+            raise ConnectionError("the connection was lost between two messages")
+        return now
 
     @staticmethod
     def _say(book: Any, depth: int, said: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -157,8 +170,10 @@ class Exchange:
         return now
 
     async def _trades(self, api: Any, symbol: str, tell: Tell) -> None:
+        held: list[Any] = []
         while True:
             trades = await api.watch_trades(symbol)
+            held = self._still(api, held)
             for first in range(0, len(trades), MAX_TRADES):
                 rows = [
                     [_id(t), _ms(t["timestamp"]), _text(t["price"]), _text(t["amount"]), t.get("side") or ""]

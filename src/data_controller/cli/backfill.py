@@ -108,13 +108,13 @@ async def _source(job: Job, settings: Config, url: str) -> AsyncIterator[Source]
         async with RestClient(REST_LIMITS, UNKNOWN_VENUE, rest) as client:
             yield native(client, job.exchange, job.instrument, job.what, job.width, url)
         return
-    from data_controller.reference.ccxt_rest import CcxtHistory, make
+    from data_controller.reference.ccxt_rest import CcxtHistory, close, make
 
     exchange = make(job.exchange, url, rest.timeout_s)
     try:
         yield CcxtHistory(exchange, job.instrument, job.what, job.width, rest)
     finally:
-        await exchange.close()
+        await close(exchange)
 
 
 @contextlib.contextmanager

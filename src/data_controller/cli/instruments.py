@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_controller.cli._options import Json, OptionalConfigFile, StateDir, load_config
 from data_controller.cli._output import note, show
-from data_controller.errors import RestError
+from data_controller.errors import RestError, TableError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +36,9 @@ def instruments(
         try:
             kept = asyncio.run(ask(folder, exchange, url, settings.ingest.rest))
         except RestError as error:
-            kept = load_cached(folder, exchange)
+            # Damage of what was kept is no answer to a failed request, and --refresh no way out of it.
+            with contextlib.suppress(TableError):
+                kept = load_cached(folder, exchange)
             if kept is None:
                 raise
             note(f"{error}; shown is what was kept")

@@ -13,7 +13,7 @@ from data_controller.errors import ConfigError, RestError, RestLimited, RestRefu
 from data_controller.ingest.backoff import full_jitter_s
 from data_controller.ingest.rest import redacted
 from data_controller.ingest.settings import RestSettings
-from data_controller.reference.history import MS, Page, Row, What, candle, trade
+from data_controller.reference.history import MS, Page, Row, What, candle, trade, width_ns
 
 OURS = {"binance_usdm": "binanceusdm", "binance_coinm": "binancecoinm", "coinbase": "coinbaseexchange"}
 """Our venues whose name in ccxt is another."""
@@ -44,6 +44,13 @@ def make(exchange: str, base: str = "", timeout_s: float = 20.0) -> Any:
     if base:
         point_at(made, base)
     return made
+
+
+async def close(exchange: Any) -> None:
+    """Close an exchange of `make` for good."""
+    # What a failed call has left under way would open another session, which nobody closes.
+    exchange.open = lambda: None
+    await exchange.close()
 
 
 def point_at(exchange: Any, base: str) -> None:
@@ -90,11 +97,14 @@ async def ask(call: Callable[[], Any], what: str, settings: RestSettings, rng: r
 class CcxtHistory:
     """History through ccxt's fetch_ohlcv and fetch_trades. Numbers are what ccxt parsed: their shortest decimal text.
 
-    That nothing is missing before a page's end rests on the exchange's promise to serve from `since` on; where a
-    first page begins later, ccxt cannot tell an empty stretch from one that the exchange no longer keeps.
+    Candles are walked to the end of the span, also over pages without any: many exchanges answer one page's time from
+    `since` on and no more. That nothing is missing within a page rests on the exchange's promise to serve from `since`
+    on; an empty stretch cannot be told from one that the exchange no longer keeps, nor from the end of its trades.
     """
 
     LIMIT = 1000
+    SURE = 100
+    """Rows that a page can hold where ccxt does not say how many; no exchange that it says it of has fewer."""
 
     def __init__(self, exchange: Any, symbol: str, what: What, width: str, settings: RestSettings) -> None:
         self.name = f"ccxt {version()}"
@@ -115,26 +125,49 @@ class CcxtHistory:
             widths = ", ".join(exchange.timeframes)
             raise ConfigError(f"expected a width that {exchange.id} has ({widths}), was {self.width!r} (`--width`)")
         what = f"{self.what} of {self.symbol} from {exchange.id}"
+        said = await self._said_limit(method, what)
+        limit = min(said or self.LIMIT, self.LIMIT)
+        largest = 0  # of the pages with several moments: none of those was cut within its first one
         while at < to_ns:
-            rows = await self._page(at // MS, what)
+            rows = await self._page(at // MS, limit, what)
             times = [row["open_ns" if self.what == "candles" else "exch_ns"] for row in rows]
-            # How long a full page is, only the exchange knows: the end is where a page brings nothing new.
             last = max(times, default=at)
-            if last <= at or last >= to_ns:
-                if len([t for t in times if t == at]) >= self.LIMIT:
-                    raise RestRefused(f"expected {what}, was a page of one moment: it cannot be walked past")
+            if last >= to_ns:
                 yield Page(rows, to_ns)
                 return
-            yield Page(rows, last)
-            at = last
+            if last > at:
+                if min(times) < last:
+                    largest = max(largest, len(rows))
+                yield Page(rows, last)
+                at = last
+                continue
+            if times.count(at) >= (largest or said or self.SURE):
+                raise RestRefused(
+                    f"expected {what}, was a page of {len(rows)} at the one moment {at}: it cannot be walked"
+                    " past; begin behind it"
+                )
+            # Candles may go on behind what a page spans. It ends short of `at` + its rows where `at` is no opening.
+            span = max((said and limit) or self.SURE, largest) - 1
+            at = min(at + span * width_ns(self.width), to_ns) if self.what == "candles" else to_ns
+            yield Page(rows, at)
 
-    async def _page(self, since_ms: int, what: str) -> list[Row]:
+    async def _said_limit(self, method: str, what: str) -> int:
+        """How many rows a page of the exchange holds as ccxt has it, 0 where it does not say."""
+        exchange = self._exchange
+
+        async def call() -> Any:
+            await exchange.load_markets()
+            return exchange.feature_value(self.symbol, method, "limit")
+
+        return int(await ask(call, what, self._settings, self._rng) or 0)
+
+    async def _page(self, since_ms: int, limit: int, what: str) -> list[Row]:
         exchange = self._exchange
 
         async def call() -> Any:
             if self.what == "candles":
-                return await exchange.fetch_ohlcv(self.symbol, self.width, since_ms, self.LIMIT)
-            return await exchange.fetch_trades(self.symbol, since_ms, self.LIMIT)
+                return await exchange.fetch_ohlcv(self.symbol, self.width, since_ms, limit)
+            return await exchange.fetch_trades(self.symbol, since_ms, limit)
 
         raw = await ask(call, what, self._settings, self._rng)
         if self.what == "candles":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -15,6 +15,9 @@ What = Literal["candles", "trades", "tickers"]
 MS = 1_000_000
 DIGITS = pa.decimal128(38, 18)
 """Prices and sizes exactly as decimals; no market needs more than 18 digits behind the point."""
+_LAST_DIGIT = Decimal("1E-18")
+_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
+"""As wide as `DIGITS`: the default one has 28 digits, and would round or refuse numbers that fit."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "candles": pa.schema(
@@ -87,9 +90,13 @@ def decimal(value: Any) -> Decimal:
         number = Decimal(repr(value) if isinstance(value, float) else str(value))
     except InvalidOperation:
         raise RestRefused(f"expected a number, was {value!r}") from None
-    if not number.is_finite() or abs(number) >= Decimal(10) ** 20 or number != round(number, 18):
+    try:
+        held = number.quantize(_LAST_DIGIT, context=_EXACT)
+    except (InvalidOperation, Inexact):
+        held = None
+    if held is None or not number.is_finite():
         raise RestRefused(f"expected a number below 1e20 with at most 18 digits behind the point, was {value!r}")
-    return number
+    return held
 
 
 def whole(value: Any, what: str) -> int:
@@ -110,7 +117,13 @@ def candle(open_ns: int, width: str, values: Mapping[str, Any]) -> Row:
 
 def trade(exch_ns: int, ref: Any, side: int, price: Any, size: Any) -> Row:
     """A row of trades; RestRefused where price or size is 0."""
-    row: Row = {"exch_ns": exch_ns, "id": str(ref), "side": side, "price": decimal(price), "size": abs(decimal(size))}
+    row: Row = {
+        "exch_ns": exch_ns,
+        "id": str(ref),
+        "side": side,
+        "price": decimal(price),
+        "size": decimal(size).copy_abs(),
+    }
     if row["price"] <= 0 or row["size"] == 0:
         raise RestRefused(f"expected a trade of a price and a size above 0, was {price!r} and {size!r}")
     return row

@@ -14,7 +14,7 @@ from typing import Any
 from data_controller.errors import ConfigError, TableError
 from data_controller.ingest.settings import RestSettings
 from data_controller.journal.files import replace_durably
-from data_controller.reference.ccxt_rest import ask, make, version
+from data_controller.reference.ccxt_rest import ask, close, make, version
 
 VERSION = 1
 
@@ -64,7 +64,7 @@ async def refresh(
             "instruments": sorted((_instrument(api, m) for m in markets.values()), key=lambda i: str(i["name"])),
         }
     finally:
-        await api.close()
+        await close(api)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_durably(path, json.dumps(kept, indent=1).encode())

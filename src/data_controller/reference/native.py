@@ -136,6 +136,7 @@ class Binance(_Native):
     async def _trades(self, from_ns: int, to_ns: int) -> AsyncIterator[Page]:
         path = f"{_BINANCE[self.venue]}/aggTrades"
         where: dict[str, str | int] = {"startTime": from_ns // MS}
+        next_id: int | None = None
         while True:
             answer = await self._get(path, symbol=self.symbol, limit=self.LIMIT, **where)
             if not isinstance(answer, list) or not all(isinstance(t, dict) for t in answer):
@@ -147,12 +148,22 @@ class Binance(_Native):
                 ]
             except KeyError as error:
                 raise RestRefused(f"expected a trade of {self.venue} with {error}, was {answer[0]!r}") from None
+            self._follow(rows, next_id)
             if len(rows) < self.LIMIT or rows[-1]["exch_ns"] >= to_ns:
                 yield Page(rows, to_ns)
                 return
             # The next trade may be of the same millisecond.
             yield Page(rows, max(from_ns, rows[-1]["exch_ns"]))
-            where = {"fromId": int(rows[-1]["id"]) + 1}
+            next_id = int(rows[-1]["id"]) + 1
+            where = {"fromId": next_id}
+
+    def _follow(self, rows: Sequence[Row], next_id: int | None) -> None:
+        """RestRefused where the rows do not begin with the id that was asked for, or where one is missing between."""
+        for row in rows:
+            if next_id is not None and int(row["id"]) != next_id:
+                text = f"expected trade {next_id} of {self.symbol} from {self.venue} next, was {row['id']}"
+                raise RestRefused(f"{text} of {row['exch_ns']}: trades are missing, or it does not serve `fromId`")
+            next_id = int(row["id"]) + 1
 
 
 class Kraken(_Native):

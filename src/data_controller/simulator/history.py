@@ -51,6 +51,9 @@ class History:
         self.exchange = exchange
         self.start_ms = exchange.start_ns // 1_000_000
         n = len(exchange.symbols)
+        # The id before the market's first trade: ids of the past end below it, whenever they are asked for.
+        market = exchange.state.market
+        self._base = int(exchange.state.clock[0]["trade_id"]) - int(market["trades"].sum())
         self._live: list[deque[view.Trade]] = [deque(maxlen=TRADES_KEPT) for _ in range(n)]
         self._closed: list[dict[int, Candle]] = [{} for _ in range(n)]  # by minute's start
         self._counts: list[dict[int, tuple[int, int]]] = [{} for _ in range(n)]  # minute's start -> trades, quote
@@ -153,6 +156,18 @@ class History:
             found = past + found
         return found[:limit] if oldest_first else found[-limit:]
 
+    def trades_from(self, i: int, number: int, limit: int) -> list[view.Trade]:
+        """At most `limit` trades from `number` on, oldest first; the past's numbers are below 0."""
+        found: list[view.Trade] = []
+        if number < 0:
+            oldest_ms = self.start_ms - PAST_DAYS * 86_400_000
+            minute = max((number + self._serial_of_start(i)) // PER_MINUTE, oldest_ms // MINUTE_MS)
+            end_ms = (minute + limit // PER_MINUTE + 2) * MINUTE_MS
+            told = self._told(i, max(minute * MINUTE_MS, oldest_ms), min(end_ms, self.start_ms - 1))
+            found = [trade for trade in told if trade.number >= number]
+        live = [*self._live[i], *view.trades_since(self.exchange, i, self._seen[i])]
+        return [*found, *(trade for trade in live if trade.number >= number)][:limit]
+
     def _present(self, i: int, first_ms: int, stop_ms: int) -> list[Candle]:
         minutes = int(self.exchange.state.market[i]["minutes"])
         rows = dict(self._closed[i])
@@ -191,15 +206,17 @@ class History:
 
     def _told(self, i: int, start_ms: int, end_ms: int) -> list[view.Trade]:
         """The past's trades within [start_ms, end_ms]; numbered below 0, the last one -1."""
-        last_minute = self.start_ms // MINUTE_MS
         mts, index, amount = self._drawn(i, start_ms // MINUTE_MS, min(end_ms, self.start_ms) // MINUTE_MS + 1)
-        inside = self._drawn(i, last_minute, last_minute + 1)[0]
-        total = last_minute * PER_MINUTE + int((inside < self.start_ms).sum())
-        number = start_ms // MINUTE_MS * PER_MINUTE + np.arange(len(mts)) - total
+        number = start_ms // MINUTE_MS * PER_MINUTE + np.arange(len(mts)) - self._serial_of_start(i)
         keep = (mts >= start_ms) & (mts <= end_ms) & (mts < self.start_ms)
-        base = int(self.exchange.state.clock[0]["trade_id"]) - int(self.exchange.state.clock[0]["trade_id"]) % 1000
-        columns = (number[keep], base + number[keep] - 1_000_000, mts[keep], amount[keep], index[keep])
+        columns = (number[keep], self._base + number[keep] - 1_000_000, mts[keep], amount[keep], index[keep])
         return [view.Trade(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def _serial_of_start(self, i: int) -> int:
+        """How many trades the past has from the epoch's first minute to the market's start."""
+        last_minute = self.start_ms // MINUTE_MS
+        inside = self._drawn(i, last_minute, last_minute + 1)[0]
+        return last_minute * PER_MINUTE + int((inside < self.start_ms).sum())
 
     def _past(self, i: int, first_ms: int, stop_ms: int) -> list[Candle]:
         """The past's candles of one minute that begin within [first_ms, stop_ms)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from data_controller.simulator import view
+from data_controller.simulator.binance.steps import number_of
 from data_controller.simulator.dialect import SECOND, Answer, Request, compact
 from data_controller.simulator.history import MINUTE_MS, Candle, worth
 
@@ -45,6 +46,10 @@ class PublicRest:
         }
         if venue.futures:
             self._plain[f"{base}/premiumIndex"] = self._premium
+        else:
+            # Who lists what Binance trades asks all its markets at one address; nothing is traded on the others.
+            for other in ("/fapi/v1", "/dapi/v1"):
+                self._plain[f"{other}/exchangeInfo"] = lambda request: self._info(request) | {"symbols": []}
 
     def answer(self, request: Request) -> Answer:
         """The answer, or a refusal where its weight is too much."""
@@ -157,11 +162,16 @@ class PublicRest:
 
     def _aggregates(self, request: Request, i: int) -> Answer:
         limit = min(_whole(request.query.get("limit"), 500), 1000)
-        start, end = (_whole(request.query.get(name), -1) for name in ("startTime", "endTime"))
+        first, start, end = (_whole(request.query.get(name), -1) for name in ("fromId", "startTime", "endTime"))
+        if first >= 0 and (start >= 0 or end >= 0):
+            return Answer(400, {}, compact({"code": -1128, "msg": "Combination of optional parameters invalid."}))
         forward = start >= 0
-        trades = self.venue.history.trades(
-            i, start if forward else None, end if end >= 0 else None, limit, oldest_first=forward
-        )
+        if first >= 0:
+            trades = self.venue.history.trades_from(i, number_of(first), limit)
+        else:
+            trades = self.venue.history.trades(
+                i, start if forward else None, end if end >= 0 else None, limit, oldest_first=forward
+            )
         extra = {} if self.venue.futures else {"M": True}
         return Answer(200, {}, compact([self.venue.aggregate_fields(i, trade) | extra for trade in trades]))
 

@@ -34,6 +34,11 @@ def trade_id(trade: view.Trade) -> int:
     return _FIRST_TRADE + trade.number
 
 
+def number_of(trade_id: int) -> int:
+    """The number of the trade that has an id, as `view.Trade` counts."""
+    return trade_id - _FIRST_TRADE
+
+
 def changed(old: view.Book, new: view.Book) -> list[Change]:
     """What turns one book into the other, levels that go first, so that it crosses at no point between."""
     gone = [(which, k, 0) for which in (0, 1) for k in old[which] if k not in new[which]]
