@@ -15,6 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from data_controller.simulator.exchange import Exchange
+from data_controller.simulator.server import BEHIND_NS, RUN_S, Server
+
 from .simulator_client import ALL_FLAGS, Client
 from .simulator_process import Process
 
@@ -203,3 +206,46 @@ def test_a_load_is_sent_whole_at_its_rate_and_stamped(simulator, tmp_path):
     assert sent == list(range(1, len(sent) + 1))
     assert len(sent) >= first + report["frames"] >= 2000
     assert np.all(log["mono_ns"] > 0)
+
+
+class Dear:
+    """Whoever looks at the market, at a price a step on a clock of its own."""
+
+    def __init__(self, step_s: float) -> None:
+        self.step_s, self.spent_s = step_s, 0.0
+
+    def step(self, now_ns: int) -> None:
+        self.spent_s += self.step_s
+
+
+@pytest.mark.parametrize(("step_s", "keeps_up"), [(0.0001, True), (0.04, True), (0.06, False)])
+def test_a_market_dearer_than_its_time_never_keeps_the_loop_and_is_never_far_behind(monkeypatch, step_s, keeps_up):
+    exchange, dear = Exchange(1, 1), Dear(step_s)
+    exchange.venues.append(dear)
+    server = Server(exchange)
+    server.go()
+    start_ns = server.exchange.now_ns
+    monkeypatch.setattr(time, "monotonic", lambda: dear.spent_s)
+    monkeypatch.setattr(server, "now_ns", lambda: start_ns + int(dear.spent_s * 1e9) + idle_ns)
+    idle_ns, longest_s = 0, 0.0
+    for _ in range(200):
+        before_s = dear.spent_s
+        idle_ns += 1_000_000
+        server.run_on()
+        longest_s = max(longest_s, dear.spent_s - before_s)
+        assert server.now_ns() - exchange.now_ns <= BEHIND_NS + (RUN_S + step_s) * 1e9
+    assert longest_s <= RUN_S + step_s
+    assert (server.skipped_ns == 0) == keeps_up
+
+
+def test_a_long_absence_is_left_out_of_the_market_at_once(monkeypatch):
+    exchange, dear = Exchange(1, 1), Dear(0.01)
+    exchange.venues.append(dear)
+    server = Server(exchange)
+    server.go()
+    later_ns = exchange.now_ns + 3_600_000_000_000
+    monkeypatch.setattr(time, "monotonic", lambda: dear.spent_s)
+    monkeypatch.setattr(server, "now_ns", lambda: later_ns)
+    server.run_on()
+    assert exchange.now_ns == later_ns and dear.spent_s <= RUN_S + 0.01
+    assert server.stats()["skipped_ns"] > 3_590_000_000_000
