@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from data_controller.simulator.__main__ import main
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.server import BEHIND_NS, RUN_S, Server
 
@@ -249,3 +250,32 @@ def test_a_long_absence_is_left_out_of_the_market_at_once(monkeypatch):
     server.run_on()
     assert exchange.now_ns == later_ns and dear.spent_s <= RUN_S + 0.01
     assert server.stats()["skipped_ns"] > 3_590_000_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--port", "-1"),
+        ("--control-port", "x"),
+        ("--ticks-per-second", "nan"),
+        ("--ticks-per-second", "1e300"),
+        ("--volatility-bps", "inf"),
+        ("--horizon-s", "0"),
+        ("--instruments", "0"),
+        ("--check-every", "0"),
+        ("--run-s", "-1"),
+        ("--prehistory-seconds", "inf"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_by_name(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 2
+    assert f"argument {arguments[0]}: expected a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ports", ["kraken=70000", "kraken=-1", "kraken=x", "kraken", "=1=2"])
+def test_ports_of_venues_that_cannot_be_are_refused(capsys, ports):
+    assert main(["--venues", "kraken", "--venue-ports", ports]) == 2
+    assert "expected ports such as" in capsys.readouterr().err
