@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from decimal import Decimal
 from typing import Any
@@ -223,6 +224,15 @@ def test_an_update_moves_the_order_and_its_money():
         ({"amount": "x", "price": "3"}, "amount: invalid"),
         ({"amount": "1", "price": "3", "symbol": "tNOPE"}, "symbol: invalid"),
         ({"amount": "1", "price": "3", "type": "DREAM"}, "type"),
+        ({"amount": "1e12", "price": "1e-8"}, "maximum size"),
+        ({"amount": "1e12", "type": "EXCHANGE MARKET"}, "maximum size"),
+        ({"amount": "-1e999999", "price": "3"}, "maximum size"),
+        ({"amount": "1e-999999", "price": "3"}, "minimum size"),
+        ({"amount": "1", "price": "1e999999"}, "price: invalid"),
+        ({"amount": [1], "price": "3"}, "amount: invalid"),
+        ({"amount": "1", "price": "3", "cid": math.inf}, "cid: invalid"),
+        ({"amount": "1", "price": "3", "gid": {}}, "gid: invalid"),
+        ({"amount": "1", "price": "3", "flags": 1 << 80}, "flags: invalid"),
     ],
 )
 def test_orders_that_cannot_be_are_refused_and_change_nothing(fields, words):
@@ -230,6 +240,91 @@ def test_orders_that_cannot_be_are_refused_and_change_nothing(fields, words):
     status, answer = trader.ask("w/order/submit", **{"type": "EXCHANGE LIMIT", "symbol": "tBTCUSD"} | fields)
     assert status == 500 and words in answer[2]
     assert trader.do("r/orders") == [] and trader.wallets()["USD"] == (START["USD"], START["USD"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"amount": "2", "price": "abc"},
+        {"delta": "0.1", "price": []},
+        {"price": "21000", "amount": "1e12"},
+        {"price": "21000", "amount": "-1"},
+        {"price": "21000", "amount": "1e999999"},
+        {"price": "1e13", "delta": "1"},
+        {"price": "21000", "delta": "99999999.99"},
+        {"price": "21000", "amount": "1000"},
+    ],
+)
+def test_an_update_that_is_refused_leaves_the_order_the_book_and_the_money_as_they_were(fields):
+    v = venue()
+    trader = Trader(v)
+    number = trader.order("0.1", "20000")[0]
+    before = trader.do("r/orders"), trader.wallets(), v.exchange.digest()
+    status, answer = trader.ask("w/order/update", id=number, **fields)
+    assert (status, answer[0]) == (500, "error")
+    assert (trader.do("r/orders"), trader.wallets(), v.exchange.digest()) == before
+
+
+def test_an_order_whose_matching_fails_does_not_stay(monkeypatch):
+    v = venue()
+    trader = Trader(v)
+    number = trader.order("0.1", "20000")[0]
+
+    def fails(*_: Any) -> bool:
+        raise OverflowError
+
+    monkeypatch.setattr(v.exchange, "rest_order", fails)
+    for path, fields in (
+        ("w/order/submit", {"type": "EXCHANGE LIMIT", "symbol": "tBTCUSD", "amount": "1", "price": "20000"}),
+        ("w/order/update", {"id": number, "price": "21000"}),
+    ):
+        with pytest.raises(OverflowError):
+            trader.ask(path, **fields)
+    assert trader.do("r/orders") == [] and trader.wallets()["USD"] == (START["USD"], START["USD"])
+    assert [row[13] for row in trader.do("r/orders/hist")] == ["CANCELED"] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("r/orders", {"id": 5}),
+        ("r/orders", {"id": ["x"]}),
+        ("r/orders/hist", {"id": 5}),
+        ("r/orders/hist", {"limit": math.inf}),
+        ("r/trades/hist", {"start": {}}),
+        ("r/order/tBTCUSD:x/trades", {}),
+        ("w/order/cancel", {"id": [1]}),
+        ("w/order/cancel", {"cid": math.inf}),
+        ("w/order/update", {"id": {}}),
+        ("w/order/cancel/multi", {"id": 5}),
+        ("w/order/cancel/multi", {"gid": "5"}),
+        ("w/order/cancel/multi", {"cid": [5]}),
+        ("w/order/cancel/multi", {"cid": [[]]}),
+        ("w/order/cancel/multi", {"id": [math.inf]}),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_changes_nothing(path, fields):
+    trader = Trader(venue())
+    trader.order("0.1", "20000", cid=7, gid=5)
+    status, answer = trader.ask(path, **fields)
+    assert (status, answer[:2]) == (500, ["error", 10020]) and answer[2].endswith(": invalid")
+    assert len(trader.do("r/orders")) == 1
+
+
+@pytest.mark.parametrize("text", [b"", b"[1]", b"{", b"\xff", b"[" * 100_000, b'{"id":' + b"1" * 5000 + b"}"])
+def test_a_body_that_is_no_object_is_answered(text):
+    trader = Trader(venue())
+    status, answer = trader.send("w/order/cancel", text)
+    assert (status, answer[0]) == (500, "error")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"bfx-signature": "\xe9"}, {"bfx-nonce": "9" * 5000}, {"bfx-nonce": "\xb2"}, {"bfx-apikey": "\xe9"}]
+)
+def test_headers_that_cannot_be_read_are_answered(headers):
+    status, answer = Trader(venue()).send("r/wallets", b"{}", headers)
+    assert (status, answer[0]) == (500, "error")
+    assert venue().rest("//[", "POST").status == 400
 
 
 @pytest.mark.parametrize("seed", range(3))

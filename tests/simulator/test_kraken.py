@@ -169,3 +169,28 @@ def test_a_connection_whose_channels_are_muted_still_sends_heartbeats():
     session.mute(None, True)
     run(v, 3.5)
     assert [frame.kind for frame in session.frames()] == [HEARTBEAT] * 3
+
+
+def test_orders_are_kept_up_only_while_level3_is_followed():
+    v = venue()
+    books, session = v.open("/v2"), v.open(L3_PATH)
+    ask(books, channel="book", symbol=v.symbols)
+    run(v, 3.0)
+    assert all(moment.orders is None for moments in v.moments for moment in moments)
+    with pytest.raises(LookupError, match="level3"):
+        v.orders_at("BTC/USD", v.moment(0).stamp)
+    run(v, 0.02)  # between two looks at the market
+    client = KrakenBooks(10)
+    params = {"channel": "level3", "symbol": ["BTC/USD"], "token": TOKEN}
+    session.handle(json.dumps({"method": "subscribe", "params": params}))
+    for _ in range(30):
+        run(v, 0.1)
+        for frame in session.frames():
+            client.take(frame)
+            if frame.seq:
+                assert client.sides(("level3", "BTC/USD")) == v.orders_at("BTC/USD", frame.seq)
+    assert client.checked > 20 and client.bad == 0
+    assert all(moment.orders is None for moment in v.moments[1])
+    session.close()
+    run(v, 1.0)
+    assert v.moment(0).orders is None

@@ -15,6 +15,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from data_controller.simulator.__main__ import main
+from data_controller.simulator.exchange import Exchange
+from data_controller.simulator.server import BEHIND_NS, RUN_S, Server
+
 from .simulator_client import ALL_FLAGS, Client
 from .simulator_process import Process
 
@@ -203,3 +207,75 @@ def test_a_load_is_sent_whole_at_its_rate_and_stamped(simulator, tmp_path):
     assert sent == list(range(1, len(sent) + 1))
     assert len(sent) >= first + report["frames"] >= 2000
     assert np.all(log["mono_ns"] > 0)
+
+
+class Dear:
+    """Whoever looks at the market, at a price a step on a clock of its own."""
+
+    def __init__(self, step_s: float) -> None:
+        self.step_s, self.spent_s = step_s, 0.0
+
+    def step(self, now_ns: int) -> None:
+        self.spent_s += self.step_s
+
+
+@pytest.mark.parametrize(("step_s", "keeps_up"), [(0.0001, True), (0.04, True), (0.06, False)])
+def test_a_market_dearer_than_its_time_never_keeps_the_loop_and_is_never_far_behind(monkeypatch, step_s, keeps_up):
+    exchange, dear = Exchange(1, 1), Dear(step_s)
+    exchange.venues.append(dear)
+    server = Server(exchange)
+    server.go()
+    start_ns = server.exchange.now_ns
+    monkeypatch.setattr(time, "monotonic", lambda: dear.spent_s)
+    monkeypatch.setattr(server, "now_ns", lambda: start_ns + int(dear.spent_s * 1e9) + idle_ns)
+    idle_ns, longest_s = 0, 0.0
+    for _ in range(200):
+        before_s = dear.spent_s
+        idle_ns += 1_000_000
+        server.run_on()
+        longest_s = max(longest_s, dear.spent_s - before_s)
+        assert server.now_ns() - exchange.now_ns <= BEHIND_NS + (RUN_S + step_s) * 1e9
+    assert longest_s <= RUN_S + step_s
+    assert (server.skipped_ns == 0) == keeps_up
+
+
+def test_a_long_absence_is_left_out_of_the_market_at_once(monkeypatch):
+    exchange, dear = Exchange(1, 1), Dear(0.01)
+    exchange.venues.append(dear)
+    server = Server(exchange)
+    server.go()
+    later_ns = exchange.now_ns + 3_600_000_000_000
+    monkeypatch.setattr(time, "monotonic", lambda: dear.spent_s)
+    monkeypatch.setattr(server, "now_ns", lambda: later_ns)
+    server.run_on()
+    assert exchange.now_ns == later_ns and dear.spent_s <= RUN_S + 0.01
+    assert server.stats()["skipped_ns"] > 3_590_000_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--port", "-1"),
+        ("--control-port", "x"),
+        ("--ticks-per-second", "nan"),
+        ("--ticks-per-second", "1e300"),
+        ("--volatility-bps", "inf"),
+        ("--horizon-s", "0"),
+        ("--instruments", "0"),
+        ("--check-every", "0"),
+        ("--run-s", "-1"),
+        ("--prehistory-seconds", "inf"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_by_name(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 2
+    assert f"argument {arguments[0]}: expected a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ports", ["kraken=70000", "kraken=-1", "kraken=x", "kraken", "=1=2"])
+def test_ports_of_venues_that_cannot_be_are_refused(capsys, ports):
+    assert main(["--venues", "kraken", "--venue-ports", ports]) == 2
+    assert "expected ports such as" in capsys.readouterr().err

@@ -25,14 +25,15 @@ class Trader:
 
     def ask(self, path: str, nonce: int | None = None, secret: str = "", **body: Any) -> tuple[int, Any]:
         self.nonce = self.nonce + 1 if nonce is None else nonce
-        target, text = f"/v2/auth/{path}", json.dumps(body)
-        signed = f"/api{target}{self.nonce}{text}".encode()
-        headers = {
-            "bfx-apikey": self.key,
-            "bfx-nonce": str(self.nonce),
-            "bfx-signature": hmac.new((secret or self.secret).encode(), signed, hashlib.sha384).hexdigest(),
-        }
-        answer = self.venue.rest(target, "POST", headers, text.encode())
+        return self.send(path, json.dumps(body).encode(), {"bfx-nonce": str(self.nonce)}, secret)
+
+    def send(self, path: str, body: bytes, headers: dict[str, str] | None = None, secret: str = "") -> tuple[int, Any]:
+        """Any body, signed; `headers` in place of the true ones."""
+        target = f"/v2/auth/{path}"
+        headers = {"bfx-apikey": self.key, "bfx-nonce": str(self.nonce + 1)} | (headers or {})
+        signed = f"/api{target}{headers['bfx-nonce']}".encode() + body
+        signature = hmac.new((secret or self.secret).encode(), signed, hashlib.sha384).hexdigest()
+        answer = self.venue.rest(target, "POST", {"bfx-signature": signature} | headers, body)
         return answer.status, json.loads(answer.body, parse_float=Decimal)
 
     def do(self, path: str, **body: Any) -> Any:

@@ -6,54 +6,105 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from data_controller.errors import SimulatorError
 from data_controller.simulator.dialect import Venue
-from data_controller.simulator.exchange import Exchange
+from data_controller.simulator.exchange import RATES, Exchange
+
+MANY = 1 << 31
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads an option that is a whole number of `least` to `most`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number of {least} to {most}, was {text!r}")
+        return value
+
+    return read
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """What reads an option that is a number of `least` to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a number of {least:.9g} to {most:.9g}, was {text!r}")
+        return value
+
+    return read
+
+
+PORT, COUNT, SECONDS, PER_SECOND = whole(0, 65_535), whole(0, MANY), number(0.0, 1e8), number(0.0, 1e9)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     out = argparse.ArgumentParser(prog="python -m data_controller.simulator", description=__doc__)
     add = out.add_argument
-    add("--port", type=int, default=0, help="websocket port on 127.0.0.1, 0: any free one")
-    add("--control-port", type=int, default=0)
+    add("--port", type=PORT, default=0, help="websocket port on 127.0.0.1, 0: any free one")
+    add("--control-port", type=PORT, default=0)
     add("--seed", type=int, default=1)
-    add("--instruments", type=int, default=8)
-    add("--ticks-per-second", type=float, help="frames a second over all instruments (default 20 an instrument)")
-    add("--strength", type=float, default=0.3, help="correlation of the latent drift with the return over the horizon")
-    add("--horizon-s", type=float, default=60.0)
-    add("--volatility-bps", type=float, default=6.0, help="standard deviation of the return over 60 s")
-    add("--check-every", type=int, default=10, help="book messages between two checksums")
-    add("--dust", type=float, default=0.002, help="share of orders whose amounts need an exponent")
-    add("--prehistory-seconds", type=float, default=0.0, help="at 20 frames a second an instrument")
+    add("--instruments", type=whole(1, 1000), default=8)
+    add("--ticks-per-second", type=number(*RATES), help="frames a second over all instruments (20 an instrument)")
+    add(
+        "--strength",
+        type=number(0.0, 1.0),
+        default=0.3,
+        help="correlation of the latent drift with the return over the horizon",
+    )
+    add("--horizon-s", type=number(0.001, 1e6), default=60.0)
+    add("--volatility-bps", type=number(0.001, 1e4), default=6.0, help="standard deviation of the return over 60 s")
+    add("--check-every", type=whole(1, MANY), default=10, help="book messages between two checksums")
+    add("--dust", type=number(0.0, 1.0), default=0.002, help="share of orders whose amounts need an exponent")
+    add("--prehistory-seconds", type=SECONDS, default=0.0, help="at 20 frames a second an instrument")
     add("--prehistory-out", help="file, named pipe or Unix socket for the pre-history's Arrow stream")
-    add("--prehistory-end-ns", type=int, help="when the pre-history ends (default: when it meets the wall clock)")
+    add(
+        "--prehistory-end-ns",
+        type=whole(1, 1 << 62),
+        help="when the pre-history ends (default: when it meets the wall clock)",
+    )
     add("--hold", action="store_true", help="keep the market still until the control command `go`")
     add("--load", action="store_true", help="send frames made beforehand")
-    add("--load-s", type=float, default=30.0, help="length of the load")
-    add("--load-channels", type=int, default=0, help="begin when so many channels are subscribed (0: at `go`)")
-    add("--load-fetches", type=int, default=0, help="and when further venues have answered so many REST requests")
-    add("--binance-rate", type=float, default=0.0, help="depth changes a second of the load on --venues binance")
-    add("--rate", type=float, default=0.0, help="frames a second of the load (0: as fast as it goes)")
-    add("--coalesce-us", type=float, default=0.0, help="gather frames for so long before a write")
+    add("--load-s", type=SECONDS, default=30.0, help="length of the load")
+    add("--load-channels", type=COUNT, default=0, help="begin when so many channels are subscribed (0: at `go`)")
+    add("--load-fetches", type=COUNT, default=0, help="and when further venues have answered so many REST requests")
+    add("--binance-rate", type=PER_SECOND, default=0.0, help="depth changes a second of the load on --venues binance")
+    add("--rate", type=PER_SECOND, default=0.0, help="frames a second of the load (0: as fast as it goes)")
+    add("--coalesce-us", type=number(0.0, 1e9), default=0.0, help="gather frames for so long before a write")
     add("--sent-log", type=Path, help="folder for sent.npy and connections.json")
-    add("--connections-per-minute", type=int, default=20, help="beyond it HTTP 429; 0: no limit")
-    add("--buffer-limit-bytes", type=int, default=16 << 20, help="unsent bytes at which a slow client is dropped")
+    add("--connections-per-minute", type=COUNT, default=20, help="beyond it HTTP 429; 0: no limit")
+    add(
+        "--buffer-limit-bytes",
+        type=whole(1, 1 << 62),
+        default=16 << 20,
+        help="unsent bytes at which a slow client is dropped",
+    )
     add("--venues", default="", help="further: bitfinex (REST), binance, binance_usdm, kraken; each on its own port")
     add("--venue-ports", default="", help="their ports, such as binance=9001,kraken=9002; others get a free one")
     add("--keys", type=Path, help="JSON file of accounts for Bitfinex's authenticated REST")
     add("--order-log", type=Path, help="file that every signed request and fill is appended to, a JSON line each")
     add("--no-rest-limits", action="store_true", help="Bitfinex's REST refuses nobody for asking too often")
-    add("--run-s", type=float, help="end after so long")
+    add("--run-s", type=SECONDS, help="end after so long")
     add("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return out
 
@@ -170,9 +221,11 @@ def addresses(name: str, port: int) -> dict[str, str]:
 
 def _ports(text: str) -> dict[str, int]:
     try:
-        return {name: int(port) for name, port in (part.split("=") for part in text.split(",") if part)}
-    except ValueError:
-        raise SimulatorError(f"expected ports such as binance=9001,kraken=9002, was {text!r}") from None
+        return {name: PORT(port) for name, port in (part.split("=") for part in text.split(",") if part)}
+    except (ValueError, argparse.ArgumentTypeError):
+        raise SimulatorError(
+            f"expected ports such as binance=9001,kraken=9002, each of 0 to 65535, was {text!r}"
+        ) from None
 
 
 def _watch_stdin(stopped: asyncio.Event) -> None:

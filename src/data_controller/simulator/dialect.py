@@ -120,7 +120,10 @@ class Venue(ABC):
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         """Answer a REST request: status, headers, body."""
-        request = Request.of(target, method, headers, body)
+        try:
+            request = Request.of(target, method, headers, body)
+        except ValueError:  # such as //[: no address can be that
+            return Answer(400, {}, compact({"error": "bad request"}))
         answer = self._spoiled() or self.answer(request)
         if self.strikes("rest_garbage"):
             answer = answer._replace(body=answer.body[: len(answer.body) // 2])

@@ -27,6 +27,9 @@ FRAMES_PER_EVENT = (
 """Frames a second of an instrument -> frames that a market event makes on average, with a P0 book of 25, checksums
 and trades; measured. The slower the events, the further the price moves between two of them."""
 
+RATES = (0.001, 1e6)
+"""The frames a second that a market can make."""
+
 STEP_NS = 50_000_000
 """How often further venues look at the market."""
 
@@ -107,8 +110,7 @@ class Exchange:
             raise SimulatorError(f"expected a depth of 60 to {layout.ORDERS_MAX - 64} orders a side, was {depth}")
         n = len(self.symbols)
         rate = 20.0 * n if ticks_per_second is None else float(ticks_per_second)
-        if rate <= 0:
-            raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
+        self._check_rate(rate)
         self.seed = seed
         self.strength, self.horizon_s = strength, horizon_s
         self.maintenance = False
@@ -243,9 +245,14 @@ class Exchange:
 
     def set_rate(self, ticks_per_second: float) -> None:
         """Let the market make about this many frames a second from here on, as `ticks_per_second` at its start."""
-        if ticks_per_second <= 0:
-            raise SimulatorError(f"expected ticks_per_second above 0, was {ticks_per_second}")
+        self._check_rate(ticks_per_second)
         self._state.clock[0]["gap_ns"] = round(_gap_s(ticks_per_second, len(self.symbols)) * SECOND)
+
+    @staticmethod
+    def _check_rate(rate: float) -> None:
+        least, most = RATES
+        if not least <= rate <= most:
+            raise SimulatorError(f"expected ticks_per_second of {least:.9g} to {most:.9g}, was {rate}")
 
     def halt(self, halted: bool) -> None:
         """Stop or resume trading; time goes on, heartbeats too."""

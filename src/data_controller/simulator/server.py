@@ -30,7 +30,7 @@ from data_controller.simulator.binance.load import prepare_depth
 from data_controller.simulator.binance.venue import BinanceVenue
 from data_controller.simulator.bitfinex.rest import answer
 from data_controller.simulator.dialect import Venue
-from data_controller.simulator.exchange import Exchange, Frame
+from data_controller.simulator.exchange import STEP_NS, Exchange, Frame
 from data_controller.simulator.faults import Link
 from data_controller.simulator.load import Sender, Stream, prepare, text_frame
 from data_controller.simulator.peer import BasePeer
@@ -39,6 +39,10 @@ from data_controller.simulator.session import Session
 from data_controller.simulator.venue_server import VenuePeer, VenueProtocol
 
 CONNECTIONS_PER_MINUTE = 20
+RUN_S = 0.05
+"""How long one `run_on` keeps the loop from its sockets, a step more at most."""
+BEHIND_NS = 1_000_000_000
+"""How far a market that cannot keep up may fall behind the clock before it leaves time out."""
 CLOSED_EARLIER = 64
 """Ended connections whose numbers `stats` still shows."""
 
@@ -154,6 +158,7 @@ class Server:
         self.sent = SentLog()
         self.refuse_until_ns = 0  # monotonic; new connections get HTTP 503 until then
         self.refused = 0
+        self.skipped_ns = 0  # of the market's time, left out as it could not keep up
         self.load_report: dict[str, Any] | None = None
         self.on_load_done: Callable[[dict[str, Any]], None] = lambda report: None
         self.port = 0
@@ -209,9 +214,23 @@ class Server:
         return self._wall_ns + time.monotonic_ns()
 
     def run_on(self) -> None:
-        """Bring the market to now, unless it is held."""
-        if not self._held:
-            self.exchange.advance(self.now_ns())
+        """Bring the market to now, unless it is held, for RUN_S at most: what is left waits for the next call.
+
+        A market that is more than BEHIND_NS behind after that goes on from now: nothing has happened in the time left
+        out (`skipped_ns`). However dear its steps, the loop gets back to its sockets and signals, and times told are
+        at most that old.
+        """
+        if self._held:
+            return
+        to_ns, until_s = self.now_ns(), time.monotonic() + RUN_S
+        while self.exchange.now_ns < to_ns:
+            self.exchange.advance(min(to_ns, self.exchange.now_ns + STEP_NS))
+            if time.monotonic() >= until_s:
+                break
+        behind_ns = to_ns - self.exchange.now_ns
+        if behind_ns > BEHIND_NS:
+            self.exchange.rebase(to_ns)
+            self.skipped_ns += behind_ns
 
     def go(self) -> None:
         """Let a held market run from now on; nothing has happened in between."""
@@ -238,6 +257,7 @@ class Server:
             "events": self.exchange.events,
             "sent_rows": len(self.sent),
             "refused": self.refused,
+            "skipped_ns": self.skipped_ns,
             "load": self.load_report,
             "connections": [peer.stats() for peer in self.peers.values()],
             "gone": list(self.gone),

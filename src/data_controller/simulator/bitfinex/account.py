@@ -32,7 +32,9 @@ TYPES = (LIMIT, MARKET, STOP, STOP_LIMIT, IOC, FOK)
 _FIVE = Context(prec=5, rounding=ROUND_HALF_EVEN)
 _EXACT = Context(prec=60)
 _FAR_K = 1 << 40
-MIN_SIZE = Decimal("0.00004")
+MIN_SIZE, MAX_SIZE = Decimal("0.00004"), Decimal("100000000.0")
+"""Amounts of an order, as `conf` tells them; as many as people may have at once fit the book's 64 bits."""
+_WHOLE_MAX = (1 << 53) - 1
 
 
 class RefusedError(Exception):
@@ -166,9 +168,9 @@ class Desk:
             price=price,
             trigger=trigger,
             k=self._limit_k(amount > 0, price),
-            cid=_whole(fields.get("cid"), now),
-            gid=None if fields.get("gid") is None else _whole(fields.get("gid"), 0),
-            flags=_whole(fields.get("flags"), 0),
+            cid=whole(fields.get("cid"), "cid", now),
+            gid=None if fields.get("gid") is None else whole(fields["gid"], "gid"),
+            flags=whole(fields.get("flags"), "flags", 0),
             created_ms=now,
             updated_ms=now,
             waiting=bool(trigger),
@@ -194,23 +196,27 @@ class Desk:
         self.settle()
         if order.id not in order.account.orders:
             raise RefusedError("Order not found.")
-        old = order.amount, order.original, order.price, order.k, order.trigger
-        if fields.get("amount") is not None or fields.get("delta") is not None:
-            delta = fields.get("delta")
-            wanted = self._amount(order.i, fields.get("amount"), Decimal(0)) if delta is None else 0
-            wanted = order.amount + self._amount(order.i, delta, Decimal(0)) if delta is not None else wanted
-            if wanted == 0 or (wanted > 0) != order.buys:
-                raise RefusedError("Invalid order: amount must keep its sign")
-            order.original += wanted - order.amount
-            order.amount = wanted
+        # Everything is read before anything changes: a refused update leaves the order as it is.
+        wanted, price, trigger = order.amount, order.price, order.trigger
+        if fields.get("delta") is not None:
+            wanted += self._amount(order.i, fields["delta"], Decimal(0))
+        elif fields.get("amount") is not None:
+            wanted = self._amount(order.i, fields["amount"], Decimal(0))
+        if wanted == 0 or (wanted > 0) != order.buys:
+            raise RefusedError("Invalid order: amount must keep its sign")
+        if abs(wanted) * UNIT > MAX_SIZE:
+            raise self._too_large(order.i)
         if fields.get("price") is not None:
             if order.waiting:
-                order.trigger = _price(fields["price"])
+                trigger = _price(fields["price"])
             else:
-                order.price = _price(fields["price"])
+                price = _price(fields["price"])
         if fields.get("price_aux_limit") is not None and order.type == STOP_LIMIT:
-            order.price = _price(fields["price_aux_limit"])
-        order.k = self._limit_k(order.buys, order.price)
+            price = _price(fields["price_aux_limit"])
+        old = order.amount, order.original, order.price, order.k, order.trigger
+        order.original += wanted - order.amount
+        order.amount, order.price, order.trigger = wanted, price, trigger
+        order.k = self._limit_k(order.buys, price)
         try:
             self._afford(order)
         except RefusedError:
@@ -265,7 +271,15 @@ class Desk:
     # How an order is worked
 
     def _work(self, order: Order) -> None:
-        """Take what can be taken, then rest, or end, as its type says."""
+        """Take what can be taken, then rest, or end, as its type says; an order that this fails for is none."""
+        try:
+            self._match(order)
+        except Exception:
+            if order.id in order.account.orders:
+                self._close(order, "CANCELED")
+            raise
+
+    def _match(self, order: Order) -> None:
         self.settle()
         exchange, i = self.exchange, order.i
         best = view.side(exchange, i, 1 - order.side)
@@ -368,12 +382,18 @@ class Desk:
     def _amount(self, i: int, given: Any, least: Decimal = MIN_SIZE) -> int:
         """An amount in 1e-8, cut to what the instrument's lot can carry."""
         number = _number(given, "amount")
+        if abs(number) > MAX_SIZE:
+            raise self._too_large(i)
         lot = int(self.exchange.state.market[i]["lot"])
         whole = int((abs(number) / UNIT).to_integral_value(ROUND_DOWN)) // lot * lot
         if not whole or abs(number) < least:
             pair = self.exchange.symbols[i].removeprefix("t")
             raise RefusedError(f"Invalid order: minimum size for {pair} is {MIN_SIZE}")
         return whole if number > 0 else -whole
+
+    def _too_large(self, i: int) -> RefusedError:
+        pair = self.exchange.symbols[i].removeprefix("t")
+        return RefusedError(f"Invalid order: maximum size for {pair} is {MAX_SIZE}")
 
     @staticmethod
     def _limit_k(buys: bool, price: Decimal) -> int:
@@ -412,8 +432,12 @@ def _price(given: Any) -> Decimal:
     return value_of(grid_of(_FIVE.plus(number)))
 
 
-def _whole(given: Any, default: int) -> int:
+def whole(given: Any, name: str, default: int | None = None) -> int:
+    """A whole number of at most 53 bits; `default` where none is given, RefusedError where it is none."""
     try:
-        return default if given is None else int(given)
-    except (TypeError, ValueError):
-        raise RefusedError("params: invalid") from None
+        number = default if given is None else int(given)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or abs(number) > _WHOLE_MAX:
+        raise RefusedError(f"{name}: invalid")
+    return number

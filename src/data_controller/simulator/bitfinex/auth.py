@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from data_controller.simulator.bitfinex.account import UNIT, Account, Desk, Fill, Order, RefusedError, plain
+from data_controller.simulator.bitfinex.account import UNIT, Account, Desk, Fill, Order, RefusedError, plain, whole
 from data_controller.simulator.bitfinex.rest import BAD_PARAMS, error
 from data_controller.simulator.dialect import Answer, Request, compact
 from data_controller.simulator.exchange import Exchange
 
 BAD_KEY, BAD_NONCE, BAD_ORDER = 10100, 10114, 10001
 LOG_KEPT = 10_000
+NONCE_DIGITS = 18
 PREFIX = "/v2/auth/"
 
 
@@ -64,9 +65,10 @@ class AuthRest:
         nonce = request.headers.get("bfx-nonce", "")
         signed = f"/api{request.path}{nonce}".encode() + request.body
         expected = hmac.new(account.secret.encode(), signed, hashlib.sha384).hexdigest()
-        if not hmac.compare_digest(expected, request.headers.get("bfx-signature", "").lower()):
+        if not hmac.compare_digest(expected.encode(), request.headers.get("bfx-signature", "").lower().encode()):
             return error(BAD_KEY, "apikey: digest invalid")
-        if not nonce.isascii() or not nonce.isdigit() or int(nonce) <= account.last_nonce:
+        number = len(nonce) <= NONCE_DIGITS and nonce.isascii() and nonce.isdigit()
+        if not number or int(nonce) <= account.last_nonce:
             return error(BAD_NONCE, "nonce: small")
         account.last_nonce = int(nonce)
         return self._signed(account, request)
@@ -74,6 +76,7 @@ class AuthRest:
     def _signed(self, account: Account, request: Request) -> Answer:
         path = request.path.removeprefix(PREFIX)
         self._touched, self._busy = [], True
+        body: Any = None
         try:
             body = json.loads(request.body or b"{}")
             if not isinstance(body, dict):
@@ -86,7 +89,7 @@ class AuthRest:
         except RefusedError as refusal:
             code = BAD_PARAMS if str(refusal).endswith(": invalid") else BAD_ORDER
             answer = error(code, str(refusal))
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested without end
             body, answer = None, error(BAD_PARAMS, "params: invalid")
         except LookupError:
             body, answer = None, error(BAD_PARAMS, "request: invalid", 404)
@@ -116,7 +119,8 @@ class AuthRest:
             return self._trades(account, body, parts[2])
         if parts[:2] == ["r", "order"] and len(parts) == 4 and parts[3] == "trades":
             symbol, _, number = parts[2].rpartition(":")
-            return [_trade(self.exchange, f) for f in account.fills if f.order.id == int(number) and symbol][::-1]
+            wanted = whole(number, "id")
+            return [_trade(self.exchange, f) for f in account.fills if f.order.id == wanted and symbol][::-1]
         raise LookupError(path)
 
     # Reading
@@ -129,18 +133,18 @@ class AuthRest:
         return rows
 
     def _open_orders(self, account: Account, body: dict[str, Any]) -> Any:
-        wanted = body.get("id")
+        wanted = _wholes(body, "id")
         rows = sorted(account.orders.values(), key=lambda order: -order.id)
         return [self._row(order) for order in rows if not wanted or order.id in wanted]
 
     def _closed_orders(self, account: Account, body: dict[str, Any]) -> Any:
-        wanted, start, end, limit = _span(body, 25, 2500)
+        wanted, (start, end, limit) = _wholes(body, "id"), _span(body, 25, 2500)
         rows = sorted(account.closed, key=lambda order: (-order.updated_ms, -order.id))
         keep = [o for o in rows if start <= o.updated_ms <= end and (not wanted or o.id in wanted)]
         return [self._row(order) for order in keep[:limit]]
 
     def _trades(self, account: Account, body: dict[str, Any], symbol: str = "") -> Any:
-        _, start, end, limit = _span(body, 25, 2500)
+        start, end, limit = _span(body, 25, 2500)
         found = [f for f in account.fills if start <= f.mts <= end]
         if symbol:
             found = [f for f in found if self.exchange.symbols[f.order.i] == symbol]
@@ -181,9 +185,8 @@ class AuthRest:
         return self._notice("oc-req", self._row(order), text)
 
     def _cancel_many(self, account: Account, body: dict[str, Any]) -> Any:
-        ids = {int(number) for number in body.get("id") or []}
-        cids = {int(pair[0]) for pair in body.get("cid") or []}
-        gids = {int(number) for number in body.get("gid") or []}
+        ids, gids = _wholes(body, "id"), _wholes(body, "gid")
+        cids = {whole(pair[0] if isinstance(pair, list) and pair else None, "cid") for pair in _listed(body, "cid")}
         chosen = [
             order
             for order in list(account.orders.values())
@@ -195,10 +198,10 @@ class AuthRest:
 
     def _known(self, account: Account, body: dict[str, Any]) -> Order:
         if body.get("id") is not None:
-            order = account.orders.get(int(body["id"]))
+            order = account.orders.get(whole(body["id"], "id"))
         else:
-            cid = body.get("cid")
-            order = next((o for o in account.orders.values() if cid is not None and o.cid == int(cid)), None)
+            cid = None if body.get("cid") is None else whole(body["cid"], "cid")
+            order = next((o for o in account.orders.values() if o.cid == cid), None)
         if order is None:
             raise RefusedError("Order not found.")
         return order
@@ -245,10 +248,21 @@ def _trade(exchange: Exchange, fill: Fill) -> list[Any]:
     return [*row, Raw(plain(-fill.fee)), fill.currency, order.cid]
 
 
-def _span(body: dict[str, Any], limit: int, most: int) -> tuple[list[int], int, int, int]:
-    wanted = [int(number) for number in body.get("id") or []]
-    start, end = int(body.get("start") or 0), int(body.get("end") or 1 << 60)
-    return wanted, start, end, min(max(1, int(body.get("limit") or limit)), most)
+def _listed(body: dict[str, Any], name: str) -> list[Any]:
+    """A field that is a list, empty where it is not given."""
+    given = body.get(name)
+    if given is not None and not isinstance(given, list):
+        raise RefusedError(f"{name}: invalid")
+    return given or []
+
+
+def _wholes(body: dict[str, Any], name: str) -> set[int]:
+    return {whole(number, name) for number in _listed(body, name)}
+
+
+def _span(body: dict[str, Any], limit: int, most: int) -> tuple[int, int, int]:
+    start, end, wanted = (whole(body.get(name), name, 0) for name in ("start", "end", "limit"))
+    return start, end or 1 << 60, min(max(1, wanted or limit), most)
 
 
 def _json(value: Any) -> bytes:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from data_controller.simulator.bitfinex.account import MAX_SIZE, MIN_SIZE
 from data_controller.simulator.dialect import SECOND, Answer, Request, compact
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.history import Candle, History
@@ -20,7 +21,6 @@ CANDLES_MAX = TRADES_MAX = 10_000
 TIME_FRAMES_MIN = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "3h": 180, "6h": 360, "12h": 720, "1D": 1440}
 _PRECISIONS = ("P0", "P1", "P2", "P3", "P4", "R0")
 _LENGTHS = ("1", "25", "100", "250")
-MIN_SIZE, MAX_SIZE = "0.00004", "100000000.0"
 _NAMES = {"BTC": "Bitcoin", "ETH": "Ethereum", "USD": "US Dollar"}
 
 
@@ -72,7 +72,7 @@ class PublicRest:
     def _conf(self, request: Request, parts: list[str]) -> Answer:
         pairs = [symbol.removeprefix("t") for symbol in self.exchange.symbols]
         currencies = sorted({part for symbol in self.exchange.symbols for part in split(symbol)})
-        limits = [None, None, None, MIN_SIZE, MAX_SIZE, *[None] * 7]
+        limits = [None, None, None, str(MIN_SIZE), str(MAX_SIZE), *[None] * 7]
         lists: dict[str, Any] = {
             "pub:list:pair:exchange": pairs,
             "pub:list:currency": currencies,

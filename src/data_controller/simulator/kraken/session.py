@@ -9,7 +9,7 @@ from data_controller.simulator import state as layout
 from data_controller.simulator import view
 from data_controller.simulator.dialect import SECOND, Subscription, VenueSession, compact
 from data_controller.simulator.history import MINUTE_MS
-from data_controller.simulator.kraken.wire import TOKEN, Moment, Resting, iso, top_orders
+from data_controller.simulator.kraken.wire import TOKEN, Moment, Orders, Resting, iso, top_orders
 
 if TYPE_CHECKING:
     from data_controller.simulator.kraken.venue import KrakenVenue
@@ -150,6 +150,7 @@ class KrakenSession(VenueSession):
                 bids, asks = (self._levels(i, side) for side in self._windows[chan_id])
                 self._book(i, chan_id, "snapshot", bids, asks, moment)
         elif channel == "level3":
+            moment = self.kraken.with_orders(i)
             self._windows[chan_id] = self._orders_window(chan_id, moment)
             if snapshot:
                 bids, asks = ([self._order(i, o) for o in side] for side in self._windows[chan_id])
@@ -191,6 +192,10 @@ class KrakenSession(VenueSession):
         if self.channels and now_ns - self._spoke_ns >= SECOND:
             self._say(b'{"channel":"heartbeat"}', layout.HEARTBEAT)
 
+    def follows_orders(self, i: int) -> bool:
+        """Whether the client follows an instrument's level3."""
+        return self.l3 and any(channel == "level3" for _, channel in self._of(i))
+
     def _of(self, i: int) -> list[tuple[int, str]]:
         return [(c, self.channels[c].name) for c, row in self._rows.items() if row == i and c in self.channels]
 
@@ -206,15 +211,21 @@ class KrakenSession(VenueSession):
         if sides[0] or sides[1]:
             self._book(i, chan_id, "update", sides[0], sides[1], moment)
 
-    def _orders_window(self, chan_id: int, moment: Moment) -> tuple[list[Resting], list[Resting]]:
-        bids, asks = (top_orders(side, self._depth(chan_id)) for side in moment.orders)
+    def _orders_window(self, chan_id: int, moment: Moment) -> Orders:
+        bids, asks = (top_orders(side, self._depth(chan_id)) for side in self._orders_of(moment))
         return bids, asks
+
+    @staticmethod
+    def _orders_of(moment: Moment) -> Orders:
+        assert moment.orders is not None, "expected orders at every step while level3 is followed"
+        return moment.orders
 
     def _update_orders(self, i: int, chan_id: int, moment: Moment) -> None:
         was, now = self._windows[chan_id], self._orders_window(chan_id, moment)
+        orders = self._orders_of(moment)
         sides = []
         for which in (0, 1):
-            alive = {order.id for order in moment.orders[which]}
+            alive = {order.id for order in orders[which]}
             before = {order.id: order for order in was[which]}
             events = [("delete", order) for order in was[which] if order.id not in alive]
             for order in sorted(now[which], key=lambda order: order.ns):
@@ -239,7 +250,8 @@ class KrakenSession(VenueSession):
     def _book(self, i: int, chan_id: int, what: str, bids: list[bytes], asks: list[bytes], moment: Moment) -> None:
         """Send a book's or level3's message; its checksum is that of the window told with it."""
         kraken, channel = self.kraken, self.channels[chan_id].name
-        check = kraken.orders_checksum(i, moment.orders) if channel == "level3" else kraken.checksum(i, moment.book)
+        l3 = channel == "level3"
+        check = kraken.orders_checksum(i, self._orders_of(moment)) if l3 else kraken.checksum(i, moment.book)
         data = b'{"channel":"%s","type":"%s","data":[{"symbol":"%s","bids":[%s],"asks":[%s],"checksum":%d' % (
             channel.encode(),
             what.encode(),
@@ -248,7 +260,7 @@ class KrakenSession(VenueSession):
             b",".join(asks),
             check,
         )
-        if what == "update" or channel == "level3":
+        if what == "update" or l3:
             data += b',"timestamp":"%s"' % iso(kraken.told_ns).encode()
         kind = layout.SNAPSHOT if what == "snapshot" else layout.UPDATE
         self._say(data + b"}]}", kind, chan_id, moment.stamp)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
+from data_controller.simulator import state as layout
 from data_controller.simulator import view
 from data_controller.simulator.dialect import SECOND, Answer, Request, Sides, Venue, compact
 from data_controller.simulator.exchange import Exchange
 from data_controller.simulator.kraken.session import KrakenSession
-from data_controller.simulator.kraken.wire import TOKEN, Moment, Resting, crc, iso, order_name, top_orders
+from data_controller.simulator.kraken.wire import TOKEN, Moment, Orders, Resting, crc, iso, order_name, top_orders
 
 KEPT = 400
 """Steps whose books are remembered."""
@@ -34,11 +38,10 @@ class KrakenVenue(Venue):
         self.moments: list[deque[Moment]] = [deque(maxlen=KEPT) for _ in range(n)]
         self._placed: list[dict[tuple[int, int], Resting]] = [{} for _ in range(n)]  # (id, price) -> as shown
         self._count = 0
-        self._marks = [b""] * n
+        self._marks = [self._mark(i) for i in range(n)]
         self._trades = [int(exchange.state.market[i]["trades"]) for i in range(n)]
         for i in range(n):
-            self._marks[i] = self._mark(i)
-            self.moments[i].append(Moment(1, view.book(exchange, i), self._orders(i)))
+            self.moments[i].append(Moment(1, view.book(exchange, i), None))
 
     def open(self, path: str) -> KrakenSession | None:
         """A connection to /v2, or to /l3/v2 for level3."""
@@ -47,29 +50,44 @@ class KrakenVenue(Venue):
 
     # Time
 
-    def _mark(self, i: int) -> bytes:
+    def _mark(self, i: int) -> tuple[bytes, bytes]:
         state = self.exchange.state
-        return b"|".join(bytes(state.orders[i, s, : int(state.n_orders[i, s])].tobytes()) for s in (0, 1))
+        bids, asks = (state.orders[i, side, : int(state.n_orders[i, side])].tobytes() for side in (0, 1))
+        return bids, asks
 
-    def _orders(self, i: int) -> tuple[list[Resting], list[Resting]]:
+    def _orders(self, i: int) -> Orders:
+        """The orders of the last step, from its mark."""
         placed, now = self._placed[i], {}
         sides: list[list[Resting]] = []
         for which in (0, 1):
+            rows = np.frombuffer(self._marks[i][which], layout.ORDER)
+            keys = rows["key"] if which else -rows["key"]
             out = []
-            for order in view.orders(self.exchange, i, which):
-                known = placed.get((order.id, order.k))
+            for number, k, amount in zip(rows["id"].tolist(), keys.tolist(), rows["amount"].tolist(), strict=True):
+                known = placed.get((number, k))
                 if known is None:
                     self._count += 1
-                    known = Resting(order_name(self._count), order.k, order.amount, self.exchange.now_ns + self._count)
-                shown = known._replace(amount=order.amount)
-                now[order.id, order.k] = shown
-                out.append(shown)
+                    known = Resting(order_name(self._count), k, amount, self.exchange.now_ns + self._count)
+                elif known.amount != amount:
+                    known = known._replace(amount=amount)
+                now[number, k] = known
+                out.append(known)
             # A queue is by the time an order came to its price, which is what a client is told.
-            sign = 1 if which else -1
-            out.sort(key=lambda order, sign=sign: (sign * order.k, order.ns))  # type: ignore[misc]
+            out.sort(key=attrgetter("ns"))
+            out.sort(key=attrgetter("k"), reverse=not which)
             sides.append(out)
         self._placed[i] = now
         return sides[0], sides[1]
+
+    def with_orders(self, i: int) -> Moment:
+        """An instrument's latest book with its orders, for whoever begins to follow them.
+
+        They are kept up only while somebody does: it costs ten times what the books cost.
+        """
+        last = self.moments[i][-1]
+        if last.orders is None:
+            last = self.moments[i][-1] = last._replace(orders=self._orders(i))
+        return last
 
     def step(self, now_ns: int) -> None:
         """Tell trades, then books and orders, then what goes by the second."""
@@ -82,9 +100,10 @@ class KrakenVenue(Venue):
             mark = self._mark(i)
             if mark != self._marks[i]:
                 self._marks[i] = mark
-                last = self.moments[i][-1]
-                self.moments[i].append(Moment(last.stamp + 1, view.book(self.exchange, i), self._orders(i)))
-                for session in self._sessions():
+                sessions = self._sessions()
+                orders = self._orders(i) if any(session.follows_orders(i) for session in sessions) else None
+                self.moments[i].append(Moment(self.moments[i][-1].stamp + 1, view.book(self.exchange, i), orders))
+                for session in sessions:
                     session.moved(i)
         if now_ns % SECOND == 0:
             for session in self._sessions():
@@ -112,9 +131,15 @@ class KrakenVenue(Venue):
     def orders_at(
         self, symbol: str, stamp: int | None = None, depth: int = 10
     ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-        """Bids and asks as texts (order id, price, qty), best first, queues in order, as of a frame's stamp."""
+        """Bids and asks as texts (order id, price, qty), best first, queues in order, as of a frame's stamp.
+
+        LookupError for a moment at which nobody followed the orders.
+        """
         i = self.row_of[symbol]
-        bids, asks = (top_orders(side, depth) for side in self.moment(i, stamp).orders)
+        moment = self.with_orders(i) if stamp is None else self.moment(i, stamp)
+        if moment.orders is None:
+            raise LookupError(f"expected a stamp at which level3 of {symbol} was followed, was {stamp}")
+        bids, asks = (top_orders(side, depth) for side in moment.orders)
         return self.order_texts(i, bids), self.order_texts(i, asks)
 
     def order_texts(self, i: int, orders: list[Resting]) -> list[tuple[str, str, str]]:
@@ -138,7 +163,7 @@ class KrakenVenue(Venue):
         bids, asks = self.windows(book, CHECKSUM_LEVELS)
         return crc([text for side in (asks, bids) for level in self.texts(i, side) for text in level])
 
-    def orders_checksum(self, i: int, orders: tuple[list[Resting], list[Resting]]) -> int:
+    def orders_checksum(self, i: int, orders: Orders) -> int:
         """The same over every order of the best ten levels, queues in order."""
         bids, asks = (top_orders(side, CHECKSUM_LEVELS) for side in orders)
         return crc([text for side in (asks, bids) for entry in self.order_texts(i, side) for text in entry[1:]])

@@ -23,12 +23,16 @@ class Resting(NamedTuple):
     ns: int
 
 
+Orders = tuple[list[Resting], list[Resting]]
+"""Bids and asks, best first, queues oldest first."""
+
+
 class Moment(NamedTuple):
     """A step's book."""
 
     stamp: int  # counts the steps at which this instrument's book changed
     book: view.Book
-    orders: tuple[list[Resting], list[Resting]]  # best first, queues oldest first
+    orders: Orders | None  # None where nobody followed level3
 
 
 def crc(texts: list[str]) -> int:
