@@ -142,3 +142,22 @@ def test_a_served_stream_takes_anothers_refusal_as_a_loss() -> None:
         raise ccxt.BadSymbol(BAD)
 
     asyncio.run(main())
+
+
+def test_a_connection_that_was_lost_while_nobody_waited_is_told() -> None:
+    async def main() -> list[str]:
+        exchange = Served({})
+        told: list[str] = []
+        task = asyncio.create_task(exchange.watch("book", GOOD, 5, lambda m: told.append(m["type"])))
+        async with asyncio.timeout(10):
+            while told.count("book") < 3:
+                await asyncio.sleep(0)
+            exchange.made[0].clients["wss://one"] = object()  # so ccxt does: connected anew, and no word of it
+            while "lost" not in told or told[-1] != "book":
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await exchange.close()
+        return told
+
+    assert asyncio.run(main()).count("lost") == 1
