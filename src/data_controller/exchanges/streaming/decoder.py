@@ -79,6 +79,7 @@ class StreamDecoder:
         self._serving: dict[int, tuple[int, int]] = {}  # channel row -> connection and key of the stream that feeds it
         self._also: tuple[Any, ...] = ()  # what a venue's scan is given behind the tape
         self._scan = type(self).scan
+        self._find_stream = state.find_stream
 
     @property
     def counters(self) -> dict[str, int]:
@@ -226,7 +227,7 @@ class StreamDecoder:
         self._retire(self._serving.get(row))
         if 2 * (self._used + 1) > len(self._cells):
             self._make_cells(-1)
-        at = int(state.find_stream(self._cells, conn, key))
+        at = self._find(conn, key)
         cell = self._cells[at]
         if cell["key"] == 0:
             self._used += 1
@@ -246,7 +247,7 @@ class StreamDecoder:
 
     def _part(self, conn: int, key: np.uint64, seq: int, recv_ns: int, rows: Rows) -> None:
         """The venue says that stream `key` is over: retire it and append its UNSUBSCRIBED row."""
-        at = int(state.find_stream(self._cells, conn, key))
+        at = self._find(conn, key)
         cell = self._cells[at]
         if cell["key"] == 0:
             self._unknown(conn, seq, recv_ns, rows)
@@ -259,9 +260,16 @@ class StreamDecoder:
         self._retire((conn, int(key)))
         self._control(rows, seq, recv_ns, conn, Control.UNSUBSCRIBED, channel=row, size=served)
 
+    def _find(self, conn: int, key: np.uint64) -> int:
+        """Where the cell of stream `key` is, or would be."""
+        at: int = self._find_stream(self._cells, conn, key)
+        if self._find_stream is state.find_stream:
+            self._find_stream = machine_code(state.find_stream)
+        return at
+
     def _cell(self, conn: int, key: np.uint64) -> np.void | None:
         """The live cell of stream `key`, None where there is none."""
-        cell: np.void = self._cells[int(state.find_stream(self._cells, conn, key))]
+        cell: np.void = self._cells[self._find(conn, key)]
         return cell if cell["state"] == state.LIVE else None
 
     def _cell_of(self, channel: Channel) -> np.void | None:
@@ -274,7 +282,7 @@ class StreamDecoder:
     def _retire(self, stream: tuple[int, int] | None) -> None:
         if stream is None:
             return
-        at = int(state.find_stream(self._cells, stream[0], np.uint64(stream[1])))
+        at = self._find(stream[0], np.uint64(stream[1]))
         if self._cells[at]["state"] == state.LIVE:
             self._cells[at]["state"] = state.RETIRED
             row = int(self._cells[at]["row"])
